@@ -53,7 +53,7 @@ def masks_on_chip(
 ) -> list[np.ndarray]:
     """Return the masks of all images on one chip, an array (images, height, width) per time."""
     trained = am.load_checkpoint(file)
-    analog = am.convert(trained.network, preset, digital=trained.info.digital_layers or ())
+    analog = am.convert(trained.network, preset, digital_layers=trained.info.digital_layers or ())
     if not am.load_input_ranges(analog, trained.input_ranges):
         am.calibrate(analog, [training])
     chip = am.Chip(analog, seed=0)

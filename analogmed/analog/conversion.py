@@ -60,7 +60,7 @@ def convert(
     model: nn.Module,
     rpu_config: TorchInferenceRPUConfig | Hardware | Mapping[str, Any] | str = "pcm",
     *,
-    digital: Iterable[str] = (),
+    digital_layers: Iterable[str] = (),
     row_split: RowSplit = "even",
     backend: Backend = "auto",
 ) -> nn.Module:
@@ -78,9 +78,9 @@ def convert(
         rpu_config: name of a preset; mapping of arguments, as ``{"preset": "pcm", "tile_size":
             256}``; a :class:`Hardware`; or a configuration from
             :func:`analogmed.create_rpu_config`. The model keeps a copy.
-        digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
-            layers all stay digital. Layers whose attribute ``stays_digital`` is true stay digital
-            in any case.
+        digital_layers: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks
+            whose layers all stay digital. Layers whose attribute ``stays_digital`` is true stay
+            digital in any case.
         row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
             channel on one tile where it fits.
         backend: implementation of the tile computations. ``"torch"`` is the reference, on any
@@ -97,7 +97,7 @@ def convert(
 
     Raises:
         ConfigError: the preset is unknown, a field of the configuration is not supported,
-            ``digital`` matches nothing, or the model is already analog.
+            ``digital_layers`` matches nothing, or the model is already analog.
         CoverageError: no layer of the model can be mapped onto tiles; the message lists reasons.
         NonFiniteError: a weight or bias contains NaN or Inf.
     """
@@ -107,7 +107,7 @@ def convert(
     ):
         require_choice(what, choice, get_args(choices))
     check_support(rpu_config := as_rpu_config(rpu_config))
-    digital = checked_patterns("digital", digital)
+    digital = checked_patterns("digital_layers", digital_layers)
     _check_model(model)
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)
@@ -139,7 +139,7 @@ def conversion_of(analog: nn.Module) -> dict[str, Any]:
     layers = [layer for layer in analog.modules() if is_analog(layer)]
     own = next((layer for layer in layers if isinstance(layer, AnalogLayer)), None)
     given = {
-        "digital": list(left_digital(analog)),
+        "digital_layers": list(left_digital(analog)),
         "row_split": "even" if own is None else own.row_split,
         "backend": "aihwkit" if own is None else own.engine,
     }
@@ -177,7 +177,7 @@ def _replace_layers(
     model = unroll_recurrent(model)
     _mark_digital(model, digital)  # Linear layers of the recurrent ones
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
-    refuse_unknown("digital layers", digital, names)
+    refuse_unknown("digital_layers", digital, names)
     for layer in model.modules():
         if isinstance(layer, nn.TransformerEncoderLayer):
             layer.activation_relu_or_gelu = 0  # disable the fused path, which bypasses the tiles

@@ -38,7 +38,7 @@ def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
         checkpoint.network,
         shape,
         row_split=experiment.row_split,
-        digital=covered.digital_layers,  # includes layers that the conversion left digital
+        digital_layers=covered.digital_layers,  # includes layers that the conversion left digital
         row_copies=experiment.hardware.row_copies,
     )
     tiles = lay(experiment.hardware.tile_shape).summary()

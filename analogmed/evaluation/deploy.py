@@ -53,7 +53,7 @@ def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
     checkpoint.network.to(experiment.device)
     return checkpoint.to_tiles(
         rpu_config_of(experiment.hardware),
-        digital=experiment.digital_layers,
+        digital_layers=experiment.digital_layers,
         row_split=experiment.row_split,
         backend=experiment.backend,
     )

@@ -32,7 +32,7 @@ def map_tiles(
     *,
     row_split: RowSplit = "even",
     transposed: Literal["analog", "digital"] = "analog",
-    digital: Iterable[str] = (),
+    digital_layers: Iterable[str] = (),
     row_copies: int = 1,
 ) -> TileMap:
     """Map the convolutions, transposed convolutions and Linear layers of a network onto tiles.
@@ -56,8 +56,8 @@ def map_tiles(
             exceeds the tile's rows is split evenly in both cases. Columns are always split evenly.
         transposed: ``"digital"`` keeps transposed convolutions digital, as in aihwkit and Hamzaoui
             et al.
-        digital: names or patterns (``"head*"``) of layers or blocks that stay digital, in addition
-            to layers whose attribute ``stays_digital`` is true.
+        digital_layers: names or patterns (``"head*"``) of layers or blocks that stay digital, in
+            addition to layers whose attribute ``stays_digital`` is true.
         row_copies: largest number of times that each weight is stored, as in
             :class:`analogmed.Hardware`.
 
@@ -65,7 +65,7 @@ def map_tiles(
         map of the layers that the network calls.
 
     Raises:
-        ConfigError: an argument is out of range, or ``digital`` matches no layer.
+        ConfigError: an argument is out of range, or ``digital_layers`` matches no layer.
         CoverageError: no layer is mapped onto tiles.
         ShapeError: the network fails on an input of shape ``input_shape``.
     """
@@ -79,7 +79,7 @@ def map_tiles(
     require_whole("row_copies", row_copies, least=1)
     require_choice("transposed", transposed, ("analog", "digital"))
     model = unroll_recurrent(model)
-    patterns = _known_patterns(model, digital)
+    patterns = _known_patterns(model, digital_layers)
     analog, left_digital = _choose(model, transposed == "analog", patterns)
     countable = [name for name in left_digital if isinstance(model.get_submodule(name), _COUNTED)]
     traced = trace(model, [*analog, *countable], input_shape)
@@ -123,9 +123,9 @@ def _tile_shape(tile_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]:
-    patterns = checked_patterns("digital", digital)
+    patterns = checked_patterns("digital_layers", digital)
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
-    refuse_unknown("digital", patterns, names)
+    refuse_unknown("digital_layers", patterns, names)
     return patterns
 
 

@@ -131,7 +131,7 @@ class UnrolledLayer(_Unrolled):
             raise PackedSequenceError(
                 f"{where}: expected a tensor of 2 or 3 dimensions, got a packed sequence. Pad "
                 "sequences to one length, or keep the layer digital: "
-                f'digital=["{self.full_name}"].'
+                f'digital_layers=["{self.full_name}"].'
             )
         if input.ndim not in (2, 3):
             raise ShapeError(f"{where}: expected a tensor of 2 or 3 dimensions, got {input.ndim}.")

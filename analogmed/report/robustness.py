@@ -249,7 +249,7 @@ class Robustness:
             "metric": self._rows[0]["metric"],
             "times": ", ".join(map(time_label, self.settings.get("times_s", ()))),
             "hardware settings": ", ".join(f"{name}={value}" for name, value in changes.items()),
-            "digital layers": ", ".join(conversion.get("digital", ())),
+            "digital layers": ", ".join(conversion.get("digital_layers", ())),
             "row split": conversion.get("row_split"),
             "backend": conversion.get("backend"),
             "inferer": self.settings.get("inferer"),

@@ -281,7 +281,7 @@ class ChipEvaluator:
             model,
             shape,
             row_split="even",
-            digital=digital,
+            digital_layers=digital,
             row_copies=self._hardware.row_copies,
         )
         own = lay(self._hardware.tile_shape).summary()

@@ -333,7 +333,7 @@ def on_tiles(
     analog = convert(
         model,
         hardware,
-        digital=config.digital_layers,
+        digital_layers=config.digital_layers,
         backend="torch" if config.backend == "aihwkit" else config.backend,
     )
     has_ranges = False

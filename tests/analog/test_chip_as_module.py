@@ -49,7 +49,7 @@ class Failing(nn.Conv2d):
 
 def test_an_error_that_is_not_about_types_of_numbers_is_not_blamed_on_the_images():
     network = nn.Sequential(Failing(1, 1, 1), nn.Conv2d(1, 1, 1))
-    analog = convert(network.eval(), "pcm", digital=["0"])
+    analog = convert(network.eval(), "pcm", digital_layers=["0"])
     analog[1].input_range.data.fill_(1.0)
     with pytest.raises(RuntimeError, match="this type of padding"):
         Chip(analog).at(0)(IMAGES.double())

@@ -196,14 +196,14 @@ def test_an_analog_model_is_not_converted_again():
 
 @pytest.mark.parametrize(("pattern", "digital"), [("5", {"5"}), ("[05]", {"0", "5"})])
 def test_layers_asked_for_stay_digital_and_are_listed(pattern, digital):
-    analog = convert(network(), create_rpu_config("pcm"), digital=[pattern])
+    analog = convert(network(), create_rpu_config("pcm"), digital_layers=[pattern])
     assert set(analog_names(analog)) == {"0", "3", "5"} - digital
     assert coverage(analog).digital_layers == dict.fromkeys(digital, "asked for")
 
 
 def test_a_block_asked_for_stays_digital_with_all_its_layers():
     model = nn.ModuleDict({"body": network(), "head": nn.Sequential(nn.Linear(3, 3))})
-    analog = convert(model, create_rpu_config("pcm"), digital=["head"])
+    analog = convert(model, create_rpu_config("pcm"), digital_layers=["head"])
     assert analog_names(analog) == ["body.0", "body.3", "body.5"]
     assert set(coverage(analog).digital_layers) == {"head.0"}
 
@@ -213,7 +213,7 @@ def test_a_pattern_that_names_nothing_is_refused():
         ConfigError, match="no layer of the model is called 'hed'; did you mean 'head'"
     ):
         model = nn.ModuleDict({"body": network(), "head": nn.Linear(3, 3)})
-        convert(model, create_rpu_config("pcm"), digital=["hed"])
+        convert(model, create_rpu_config("pcm"), digital_layers=["hed"])
 
 
 @pytest.mark.parametrize(
@@ -294,4 +294,4 @@ def test_a_layer_with_two_names_can_stay_digital_by_either():
     shared = nn.Conv2d(3, 3, 1)
     model = nn.Sequential(shared, shared, nn.Conv2d(3, 3, 1))
     for name in ("0", "1"):
-        assert analog_names(convert(model, create_rpu_config(), digital=[name])) == ["2"]
+        assert analog_names(convert(model, create_rpu_config(), digital_layers=[name])) == ["2"]

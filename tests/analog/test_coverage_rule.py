@@ -149,7 +149,7 @@ def test_a_parameter_that_a_layer_takes_by_keyword_is_used():
             hidden, cell = self.first[:, None, None].expand(2, 1, len(x), 8)
             return self.last(self.steps(x, hx=(hidden.contiguous(), cell.contiguous()))[0])
 
-    report = coverage(convert(Ended(), "pcm", digital=("steps",), backend="torch"), SHAPE)
+    report = coverage(convert(Ended(), "pcm", digital_layers=("steps",), backend="torch"), SHAPE)
     assert (report.elementwise, report.unused) == (("first",), ())
 
 

@@ -12,7 +12,7 @@ def test_shares_follow_from_weights_and_positions():
     model = nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), nn.ConvTranspose2d(4, 3, 2, 2), nn.Conv2d(3, 5, 1, stride=2)
     )
-    report = coverage(convert(model, create_rpu_config("pcm"), digital=["2"]), (1, 2, 8, 8))
+    report = coverage(convert(model, create_rpu_config("pcm"), digital_layers=["2"]), (1, 2, 8, 8))
     weights = [2 * 4 * 9, 4 * 3 * 4, 3 * 5]
     macs = [weights[0] * 64, weights[1] * 64, weights[2] * 64]  # 16 x 16 outputs, halved
     assert report.weight_share == pytest.approx(sum(weights[:2]) / sum(weights))
@@ -21,7 +21,7 @@ def test_shares_follow_from_weights_and_positions():
 
 def test_grouped_convolutions_count_the_weights_they_have():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1))
-    report = coverage(convert(model, create_rpu_config("pcm"), digital=["1"]), (1, 8, 6, 6))
+    report = coverage(convert(model, create_rpu_config("pcm"), digital_layers=["1"]), (1, 8, 6, 6))
     assert report.mac_share == pytest.approx(8 * 9 / (8 * 9 + 64))
 
 
@@ -38,7 +38,7 @@ class Windows(nn.Module):
 
 
 def test_a_linear_layer_that_sees_windows_counts_every_window():
-    analog = convert(Windows(), create_rpu_config("pcm"), digital=["window"])
+    analog = convert(Windows(), create_rpu_config("pcm"), digital_layers=["window"])
     assert coverage(analog, (1, 3, 4, 4)).mac_share == pytest.approx(0.5)
     assert coverage(analog, (2, 3, 4, 4)).mac_share == pytest.approx(0.5)
 
@@ -46,7 +46,7 @@ def test_a_linear_layer_that_sees_windows_counts_every_window():
 def test_a_layer_used_twice_counts_once_in_weights_and_twice_in_macs():
     shared, other = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
     model = nn.Sequential(shared, shared, other)
-    report = coverage(convert(model, create_rpu_config("pcm"), digital=["2"]))
+    report = coverage(convert(model, create_rpu_config("pcm"), digital_layers=["2"]))
     assert report.weight_share == pytest.approx(1 / 2)
     assert report.mac_share == pytest.approx(2 / 3)
 
@@ -71,7 +71,7 @@ def test_a_model_without_products_has_no_share_at_all():
 
 def test_the_default_input_fits_a_first_layer_that_is_digital():
     model = nn.Sequential(nn.Conv2d(5, 2, 1), nn.Conv2d(2, 2, 1))
-    report = coverage(convert(model, create_rpu_config("pcm"), digital=["0"]))
+    report = coverage(convert(model, create_rpu_config("pcm"), digital_layers=["0"]))
     assert report.mac_share == pytest.approx(4 / 14)
 
 
@@ -111,7 +111,7 @@ def test_a_model_that_takes_more_than_images_has_no_share_of_products():
 def test_learned_output_scales_are_no_weights(scale):
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
     config = create_rpu_config("pcm", learned_out_scale=scale)
-    report = coverage(convert(model, config, digital=["1"]))
+    report = coverage(convert(model, config, digital_layers=["1"]))
     assert (report.weight_share, report.mac_share) == (0.5, 0.5)
 
 

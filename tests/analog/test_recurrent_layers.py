@@ -65,18 +65,21 @@ def test_ideal_tiles_give_the_results_of_aihwkit():
     ("digital", "listed"), [(["memory"], {"memory"}), (["*.hh_l0"], {"memory.hh_l0"})]
 )
 def test_a_layer_or_one_of_its_matrices_stays_digital(network, digital, listed):
-    analog = convert(network, "pcm", digital=digital)
+    analog = convert(network, "pcm", digital_layers=digital)
     assert set(coverage(analog, SHAPE).digital_layers) == listed
-    assert conversion_of(analog)["digital"] == sorted(listed)
+    assert conversion_of(analog)["digital_layers"] == sorted(listed)
     inputs = torch.randn(SHAPE)
     torch.testing.assert_close(
-        convert(network, "ideal", digital=digital)(inputs), network(inputs), atol=1e-5, rtol=0
+        convert(network, "ideal", digital_layers=digital)(inputs),
+        network(inputs),
+        atol=1e-5,
+        rtol=0,
     )
 
 
 def test_an_unknown_matrix_is_refused_with_the_nearest_one(network):
     with pytest.raises(ConfigError, match=r"'memory\.hh_l1'; did you mean 'memory\.hh_l0'"):
-        convert(network, "pcm", digital=["memory.hh_l1"])
+        convert(network, "pcm", digital_layers=["memory.hh_l1"])
 
 
 def test_every_step_draws_new_noise_and_a_chip_repeats_its_result(network):
@@ -136,9 +139,9 @@ def test_a_packed_sequence_ends_in_a_sentence_with_the_remedy():
             return self.head(self.memory(pack_sequence(list(x)))[1][0][0])
 
     network = Packed().eval()
-    with pytest.raises(ShapeError, match=r"'memory' on tiles: .*digital=\[\"memory\"\]"):
+    with pytest.raises(ShapeError, match=r"'memory' on tiles: .*digital_layers=\[\"memory\"\]"):
         coverage(convert(network, "pcm"), SHAPE)
-    report = coverage(convert(network, "pcm", digital=["memory"]), SHAPE)
+    report = coverage(convert(network, "pcm", digital_layers=["memory"]), SHAPE)
     assert set(report.digital_layers) == {"memory"}
 
 

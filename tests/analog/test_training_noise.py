@@ -34,7 +34,7 @@ def network():
 def analog(backend="auto", digital=(), **options):
     options = {"tile_size": (20, 5)} | options
     config = create_rpu_config("pcm", **options)
-    model = convert(network(), config, backend=backend, digital=digital)
+    model = convert(network(), config, backend=backend, digital_layers=digital)
     return calibrate(model, [IMAGES]).train()
 
 

@@ -144,7 +144,7 @@ def test_groups_packed_on_one_tile_take_turns():
 
 def digital_middle(**known):
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
-    return estimate(map_tiles(model, (1, 4, 8, 8), 64, digital=["1"]), profile(**known))
+    return estimate(map_tiles(model, (1, 4, 8, 8), 64, digital_layers=["1"]), profile(**known))
 
 
 def test_a_digital_layer_is_not_counted_and_said_so_where_its_processor_is_unknown():
@@ -167,7 +167,7 @@ def test_a_digital_layer_takes_the_time_and_energy_of_its_processor():
 
 def test_two_digital_layers_share_the_processor():
     model = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(3)))
-    tiles = map_tiles(model, (1, 4, 8, 8), 64, digital=["0", "1"])
+    tiles = map_tiles(model, (1, 4, 8, 8), 64, digital_layers=["0", "1"])
     cost = estimate(tiles, profile(digital_gmac_per_s=0.5))
     assert cost.interval_s == pytest.approx(2 * 64 * 16 / 0.5e9)
 

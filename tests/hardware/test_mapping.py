@@ -238,15 +238,15 @@ def test_layers_with_one_weight_take_tiles_each():
 
 
 def test_layers_named_digital_are_not_mapped(unet):
-    tiles = map_tiles(unet, (1, 3, 32, 32), digital=["head", "encoder1.*"])
+    tiles = map_tiles(unet, (1, 3, 32, 32), digital_layers=["head", "encoder1.*"])
     assert tiles.digital_layers == ("encoder1.conv1", "encoder1.conv2", "head")
     assert len(tiles.layers) == 23 - 3
 
 
 def test_a_named_block_leaves_the_same_layers_digital_as_conversion(unet):
-    tiles = map_tiles(unet, (1, 3, 32, 32), digital=["encoder1", "decoder*"])
+    tiles = map_tiles(unet, (1, 3, 32, 32), digital_layers=["encoder1", "decoder*"])
     assert len(tiles.digital_layers) == 2 + 4 * 2
-    analog = convert(unet, create_rpu_config(), digital=["encoder1", "decoder*"])
+    analog = convert(unet, create_rpu_config(), digital_layers=["encoder1", "decoder*"])
     assert set(tiles.digital_layers) == set(coverage(analog).digital_layers)
 
 
@@ -254,9 +254,9 @@ def test_a_layer_with_two_names_can_stay_digital_by_either_as_in_conversion():
     shared = nn.Conv2d(3, 3, 1)
     model = nn.Sequential(shared, shared, nn.Conv2d(3, 3, 1))
     for name in ("0", "1"):
-        tiles = map_tiles(model, (1, 3, 8, 8), digital=[name])
+        tiles = map_tiles(model, (1, 3, 8, 8), digital_layers=[name])
         assert (tiles.digital_layers, [layer.name for layer in tiles.layers]) == (("0",), ["2"])
-        analog = convert(model, create_rpu_config(), digital=[name])
+        analog = convert(model, create_rpu_config(), digital_layers=[name])
         assert set(coverage(analog).digital_layers) == {"0"}
 
 
@@ -346,7 +346,7 @@ def test_a_network_without_layers_on_tiles_is_refused():
         ({"tile_size": (256, 0.5)}, "tile_size"),
         ({"row_split": "rows"}, "row_split"),
         ({"transposed": "no"}, "transposed"),
-        ({"digital": ["haed"]}, "haed"),
+        ({"digital_layers": ["haed"]}, "haed"),
         ({"input_shape": (2, 1, 8, 8)}, "input_shape"),
         ({"input_shape": (1, 1, 0, 8)}, "input_shape"),
     ],
@@ -402,7 +402,9 @@ def test_the_four_skips_of_the_unet_go_from_encoders_to_decoders(lgg_tiles):
 
 
 def test_the_texts_of_a_tile_map_and_of_a_coverage_are_a_few_facts():
-    analog = convert(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)), "pcm", digital=["1"])
+    analog = convert(
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)), "pcm", digital_layers=["1"]
+    )
     found = coverage(analog, (1, 1, 8, 8))
     assert "analog layers: 1" in repr(found) and "digital: 1 (" in repr(found)
     assert "1 analog layers" in str(found)

@@ -81,7 +81,7 @@ def test_replicas_share_the_positions_of_one_step():
 
 @pytest.mark.parametrize("digital", [["memory"], ["*.hh_l0"]])
 def test_multiply_accumulates_of_digital_matrices_count_all_steps(digital):
-    mapped = map_tiles(Recurrent(), SHAPE, 256, digital=digital)
+    mapped = map_tiles(Recurrent(), SHAPE, 256, digital_layers=digital)
     assert mapped.digital_macs["memory.hh_l0"] == STEPS * 4 * HIDDEN * HIDDEN
     assert set(mapped.digital_layers) == set(mapped.digital_macs)
 

@@ -34,7 +34,7 @@ def test_a_network_whose_weights_hooks_compute_is_copied(changed):
 def test_a_pruned_network_is_laid_on_tiles_and_its_operations_are_recorded():
     model = nn.Sequential(pruned(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 1))
     shape = (1, 3, 8, 8)
-    mapped = map_tiles(model, shape, 64, digital=["0"])
+    mapped = map_tiles(model, shape, 64, digital_layers=["0"])
     assert [layer.name for layer in mapped.layers] == ["2"]
     assert sum(record(model, shape).counts.values()) == 3
 

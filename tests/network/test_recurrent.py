@@ -145,7 +145,7 @@ def test_named_layers_and_others_than_those_of_torch_stay():
 def test_packed_sequences_are_refused():
     unrolled = unroll_recurrent(layer_of(nn.LSTM, {}))
     packed = pack_sequence([torch.ones(3, INPUT), torch.ones(2, INPUT)])
-    with pytest.raises(ShapeError, match=r"got a packed sequence.*digital=\[\"\*\"\]"):
+    with pytest.raises(ShapeError, match=r"got a packed sequence.*digital_layers=\[\"\*\"\]"):
         unrolled(packed)
 
 

@@ -154,7 +154,7 @@ def test_candidates_are_trained_and_counted_with_these_layers_digital(found, con
         genotype = Genotype.of(row["genotype"])
         network = build_model("subnet", in_channels=3, out_channels=1, genotype=genotype)
         shape, digital = (1, 3, 32, 32), layers_of(genotype, config.digital_layers)
-        mapped = map_tiles(network, shape, 512, row_split="even", digital=digital)
+        mapped = map_tiles(network, shape, 512, row_split="even", digital_layers=digital)
         assert row["tiles"] == mapped.summary()["tiles"] < 5
         folder = config.out / "trials" / f"{row['number']:04d}-{row['key']}"
         for training in ("digital", "hwa"):

@@ -85,7 +85,7 @@ class _Result:
             tile_size if len(tile_size) > 1 else tile_size[0],
             row_split=options.row_split,
             transposed=options.transposed,
-            digital=options.digital_layers or network.digital,
+            digital_layers=options.digital_layers or network.digital,
             row_copies=options.row_copies,
         )
         self.placement = place(self.mapped, options.packing)

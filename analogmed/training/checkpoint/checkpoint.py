@@ -89,7 +89,7 @@ class Checkpoint(Rendered):
         hardware: TorchInferenceRPUConfig | Hardware | Mapping[str, Any] | str | None = None,
         *,
         calibration: Iterable[Any] | None = None,
-        digital: Iterable[str] | None = None,
+        digital_layers: Iterable[str] | None = None,
         row_split: RowSplit = "even",
         backend: Backend = "auto",
     ) -> nn.Module:
@@ -101,7 +101,7 @@ class Checkpoint(Rendered):
             calibration: batches of training images, as in :func:`analogmed.calibrate`, from which
                 input ranges are set. They are needed where the network has not learned ranges for
                 this hardware, as after digital training.
-            digital: names or patterns of layers that stay digital; by default those of its
+            digital_layers: names or patterns of layers that stay digital; by default those of its
                 training.
             row_split: rule that splits rows into tiles, as in :func:`analogmed.convert`.
             backend: implementation of the tile computations, as in :func:`analogmed.convert`.
@@ -113,7 +113,9 @@ class Checkpoint(Rendered):
         if hardware is None:
             hardware = Hardware(**self.info.hardware) if self.info.hardware else "pcm"
         rpu_config = as_rpu_config(hardware)
-        analog = self.to_tiles(rpu_config, digital=digital, row_split=row_split, backend=backend)
+        analog = self.to_tiles(
+            rpu_config, digital_layers=digital_layers, row_split=row_split, backend=backend
+        )
         if calibration is not None:
             calibrate(analog, calibration)
         elif not load_trained_ranges(analog, self, rpu_config, row_split):
@@ -127,7 +129,7 @@ class Checkpoint(Rendered):
         self,
         rpu_config: TorchInferenceRPUConfig,
         *,
-        digital: Iterable[str] | None = None,
+        digital_layers: Iterable[str] | None = None,
         row_split: RowSplit = "even",
         backend: Backend = "auto",
     ) -> nn.Module:
@@ -135,14 +137,16 @@ class Checkpoint(Rendered):
 
         Args:
             rpu_config: configuration of the chip.
-            digital, row_split: as in :meth:`to_analog`.
+            digital_layers, row_split: as in :meth:`to_analog`.
             backend: as in :meth:`to_analog`, but with ``"aihwkit"``, layers are those of torch,
                 which become aihwkit's when their input ranges are set.
         """
         analog = convert(
             self.network,
             rpu_config,
-            digital=(self.info.digital_layers or ()) if digital is None else digital,
+            digital_layers=(
+                self.info.digital_layers or () if digital_layers is None else digital_layers
+            ),
             row_split=row_split,
             backend="torch" if backend == "aihwkit" else backend,
         )

@@ -275,7 +275,7 @@ CALLS = {
     ),
     "a quantile as text": (lambda k: am.calibrate(k.analog, [k.x], quantile="high"), "quantile"),
     "a layer that it has not": (
-        lambda k: am.convert(k.network, digital="head"),
+        lambda k: am.convert(k.network, digital_layers="head"),
         "no layer of the model is called 'head'",
     ),
     "a keyword of another function": (
@@ -295,16 +295,16 @@ CALLS = {
         "TrainConfig: unknown argument 'lr'. It accepts task, model",
     ),
     "digital layers by their number": (
-        lambda k: am.convert(k.network, digital=[2]),
-        "digital: expected names or patterns of layers, such as.*got [2]",
+        lambda k: am.convert(k.network, digital_layers=[2]),
+        "digital_layers: expected names or patterns of layers, such as.*got [2]",
     ),
     "digital layers as a flag": (
-        lambda k: am.convert(k.network, digital=True),
-        "digital: expected names or patterns of layers, such as.*got True",
+        lambda k: am.convert(k.network, digital_layers=True),
+        "digital_layers: expected names or patterns of layers, such as.*got True",
     ),
     "digital layers of a tile map by their number": (
-        lambda k: am.map_tiles(k.network, (1, 1, 16, 16), digital=[2]),
-        "digital: expected names or patterns of layers",
+        lambda k: am.map_tiles(k.network, (1, 1, 16, 16), digital_layers=[2]),
+        "digital_layers: expected names or patterns of layers",
     ),
     "a network as a checkpoint": (
         lambda k: am.Experiment(checkpoints=k.network),

@@ -80,7 +80,7 @@ def overlap_error(prediction, reference):
 
 
 def test_the_calls_have_all_that_changes_the_result(network, images, labels, tmp_path):
-    analog = am.convert(network, "pcm", digital=["2"], row_split="channels", backend="torch")
+    analog = am.convert(network, "pcm", digital_layers=["2"], row_split="channels", backend="torch")
     batches = [{"x": images, "y": labels}]
     run = am.robustness(
         am.calibrate(analog, [images]),

@@ -167,7 +167,7 @@ def test_a_parametrisation_of_the_builder_stays(tmp_path, monkeypatch):
 
 def test_a_network_in_training_on_tiles_may_be_wrapped(tmp_path, images):
     hardware = Hardware(tile_size=(32, 32))
-    analog = convert(network(), rpu_config_of(hardware), digital=["head"])
+    analog = convert(network(), rpu_config_of(hardware), digital_layers=["head"])
     calibrate(analog, [images])
     info = dataclasses.replace(INFO, training="hwa", hardware=dataclasses.asdict(hardware))
     path = save_checkpoint(tmp_path / "net.safetensors", nn.DataParallel(analog), info)

@@ -111,12 +111,12 @@ def test_an_analog_network_comes_back_digital_with_its_input_ranges(tmp_path):
 )
 def test_layers_of_an_analog_network_that_are_digital_are_named(tmp_path, backend, digital):
     asked = ["encoder1.conv1", "head*"]
-    analog = convert(network(), create_rpu_config("pcm"), digital=asked, backend=backend)
+    analog = convert(network(), create_rpu_config("pcm"), digital_layers=asked, backend=backend)
     found = load_checkpoint(save_checkpoint(tmp_path / "net.safetensors", analog, INFO)).info
     assert {name.rstrip("1234") if "up" in name else name for name in found.digital_layers} == (
         digital
     )
-    again = convert(network(), create_rpu_config("pcm"), digital=found.digital_layers)
+    again = convert(network(), create_rpu_config("pcm"), digital_layers=found.digital_layers)
     assert left_digital(again) == found.digital_layers
 
 
@@ -464,7 +464,7 @@ def test_a_file_from_before_a_field_of_the_hardware_is_for_the_field_left_alone(
 
 
 def test_a_file_from_before_digital_layers_were_kept_does_not_know_them(tmp_path):
-    analog = convert(network(), create_rpu_config("pcm"), digital=["head"])
+    analog = convert(network(), create_rpu_config("pcm"), digital_layers=["head"])
     path = save_checkpoint(tmp_path / "net.safetensors", analog, INFO)
     description, tensors = read_file(path)
     header = json.loads(description)

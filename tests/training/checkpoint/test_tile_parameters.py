@@ -205,7 +205,7 @@ def test_a_layer_that_is_left_digital_keeps_its_scales(tmp_path):
     model = trained(hardware)
     found = load_checkpoint(save_checkpoint(tmp_path / "n.safetensors", model, info_for(hardware)))
     left = sorted(found.scaled_layers)[1]
-    analog = convert(found.network, rpu_config_of(hardware), digital=[left])
+    analog = convert(found.network, rpu_config_of(hardware), digital_layers=[left])
     assert load_out_scales(analog, found.scaled_layers) == ()
     torch.testing.assert_close(on_chip(analog), on_chip(model), atol=1e-4, rtol=1e-3)
 

@@ -42,7 +42,7 @@ class Costs:
             self.shape,
             self.profile.tile_size,
             row_split=self.config.row_split,
-            digital=[*self.left_digital, *sorted(digital)],
+            digital_layers=[*self.left_digital, *sorted(digital)],
             row_copies=self.config.hardware.row_copies,
         )
         return estimate(mapped, self.profile, self.config.level)

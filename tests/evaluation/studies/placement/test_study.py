@@ -105,7 +105,7 @@ def test_costs_are_those_of_the_profile_with_the_layers_digital(placed, config):
     network = load_checkpoint(config.checkpoints[0]).network
     for _, step in placed.steps.iterrows():
         digital = step["digital"].split(";") if step["digital"] else []
-        mapped = map_tiles(network, (1, 3, 32, 32), 256, row_split="even", digital=digital)
+        mapped = map_tiles(network, (1, 3, 32, 32), 256, row_split="even", digital_layers=digital)
         cost = estimate(mapped, with_processor(config))
         assert step["latency_ms"] == pytest.approx(1e3 * cost.latency_s)
         assert step["energy_mj"] == pytest.approx(1e3 * cost.stack_j(1))
