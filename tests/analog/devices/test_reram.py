@@ -10,6 +10,8 @@ from torch import nn
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.devices.reram import with_memory
 
+pytestmark = pytest.mark.filterwarnings("ignore:calibrate. sums of")  # all weights are positive
+
 DAY_S = 86_400.0
 SIDE = 160
 

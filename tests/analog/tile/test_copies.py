@@ -11,6 +11,8 @@ from torch import nn
 from analogmed.analog import Chip, TrainingNoise, calibrate, convert, create_rpu_config
 from analogmed.foundation.errors import ConfigError
 
+pytestmark = pytest.mark.filterwarnings("ignore:calibrate. sums of")  # bounds are small on purpose
+
 NOISELESS = {"out_noise": 0.0, "prog_noise_scale": 0.0, "read_noise_scale": 0.0, "drift_scale": 0.0}
 EXACT = {"dac_steps": 0, "adc_steps": 0, "out_bound": 1e6, "out_noise": 0.0}
 

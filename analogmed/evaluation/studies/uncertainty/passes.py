@@ -112,7 +112,7 @@ def maps_of(
         observe: callback with each pass, case and its probabilities.
     """
     n_times = len(config.sweep.times_s)
-    for block in _blocks(samples, task, n_times):
+    for block in _blocks(samples, task.out_channels * 2 + 6, n_times):
         streams: dict[tuple[float, int], UncertaintyStream] = {}
         scored: dict[int, Sample] = {}
         for one in make_passes():
@@ -223,12 +223,11 @@ def _key(time_s: float) -> float:
     return -1.0 if time_s != time_s else time_s
 
 
-def _blocks(samples: Iterable[Sample], task: Task, n_times: int) -> Iterator[list[Sample]]:
-    maps_per_voxel = task.out_channels * 2 + 6
+def _blocks(samples: Iterable[Sample], maps_per_voxel: int, n_times: int) -> Iterator[list[Sample]]:
     block: list[Sample] = []
     used = 0
     for sample in samples:
-        size = task.kind.references(sample.label).size * 4 * maps_per_voxel * n_times
+        size = sample.label.size * 4 * maps_per_voxel * n_times
         if block and used + size > _BLOCK_BYTES:
             yield block
             block, used = [], 0
