@@ -280,7 +280,7 @@ CALLS = {
     ),
     "a keyword of another function": (
         lambda k: am.calibrate(k.analog, [k.x], device="cpu"),
-        "calibrate: unknown argument 'device'. It accepts model, batches, quantile, fit_outputs, key, keys",
+        "calibrate: unknown argument 'device'. It accepts model, batches, quantile, fit_outputs",
     ),
     "a misspelt keyword": (
         lambda k: am.robustness(k.analog, [(k.x, k.y)], chip=2),
