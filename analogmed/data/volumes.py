@@ -276,16 +276,10 @@ def _check_settings(reader: VolumeReader) -> None:
         raise ConfigError(f"spatial_dims must be 2 or 3, not {reader.spatial_dims!r}")
     if reader.slice_axis not in (0, 1, 2):
         raise ConfigError(f"slice_axis must be 0, 1 or 2, not {reader.slice_axis!r}")
-    if reader.axes not in get_args(Axes):
-        raise ConfigError(f"axes: expected one of {get_args(Axes)}, got {reader.axes!r}")
     if reader.axes == "xyz" and reader.spatial_dims == 3 and reader.slice_axis != 2:
         raise ConfigError(
             f"slice_axis: expected no value, because axes xyz has no slices in 3D, got "
             f"{reader.slice_axis}"
-        )
-    if reader.orientation not in get_args(Orientation):
-        raise ConfigError(
-            f"orientation: expected one of {get_args(Orientation)}, got {reader.orientation!r}"
         )
     checked_size(reader.size, reader.spatial_dims)
     check_ct_window(*reader.ct_window_hu)

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _SUM_TOLERANCE = 1e-3
+_DIVISORS = (2, 4, 8, 16, 32)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -80,9 +81,11 @@ class NetworkProbe:
                 shape = (batch_size, self.in_channels, *self.window)
                 images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
             if training:
-                self._check_outputs(self._run(network, images, training=True), images, True)
+                self._check_outputs(
+                    self._run(network, images, training=True), images, network, True
+                )
             output = self._run(network, images, training=False)
-            self._check_outputs(output, images, False)
+            self._check_outputs(output, images, network, False)
             assert isinstance(output, Tensor)
             self._check_logits(output, network, images)
 
@@ -112,9 +115,27 @@ class NetworkProbe:
                 f"{tuple(images.shape)}: {type(error).__name__}: {str(error).rstrip('.')}. "
                 f"Expected a network that takes (B, {self.in_channels}, {self._sizes}) in "
                 "float32; change the network, the task's window or its channels."
+                f"{self._fitting(network)}"
             ) from error
 
-    def _check_outputs(self, output: object, images: Tensor, training: bool) -> None:
+    def _fitting(self, network: nn.Module) -> str:
+        """Return a sentence on larger sizes of images for which logits fit; empty without any."""
+        for by in _DIVISORS:
+            window = tuple(-(-size // by) * by for size in self.window)
+            if window == self.window:
+                continue
+            weight = next(network.parameters(), torch.empty(0))
+            images = torch.zeros(1, self.in_channels, *window, device=weight.device)
+            with suppress(Exception), torch.no_grad():
+                output = copy_network(network).eval()(images)
+                size = window if self.logits_size is None else self.logits_size
+                if tuple(output.shape[2:]) == size:
+                    return f" It works with sizes that are multiples of {by}, such as {window}."
+        return ""
+
+    def _check_outputs(
+        self, output: object, images: Tensor, network: nn.Module, training: bool
+    ) -> None:
         mode = "training" if training else "evaluation"
         size = self.window if self.logits_size is None else self.logits_size
         expected = (len(images), self.out_channels, *size)
@@ -136,7 +157,7 @@ class NetworkProbe:
             raise ConfigError(
                 f"{self.name}: the network returns shape {tuple(first.shape)} in {mode} mode for "
                 f"images of shape {tuple(images.shape)}; expected {expected}: {self._meaning}. "
-                f"{_remedy(first.ndim, len(expected))}"
+                f"{_remedy(tuple(first.shape), expected)}{self._fitting(network)}"
             )
 
     def _check_logits(self, output: Tensor, network: nn.Module, images: Tensor) -> None:
@@ -194,19 +215,21 @@ class NetworkProbe:
         return f"{logits}, at the size of the images"
 
 
-def _remedy(n_axes: int, expected: int) -> str:
-    """Return how to mend logits of another shape, from their number of axes and that expected."""
-    if n_axes == 2 < expected:
+def _remedy(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """Return how to mend logits of another shape."""
+    if len(shape) == 2 < len(expected):
         return (
             "It classifies whole images: choose a network with logits at each position, or a task "
             "that classifies images."
         )
-    if n_axes > 2 == expected:
+    if len(shape) > 2 == len(expected):
         return (
             "It has logits at each position: choose a network that classifies whole images, or a "
             "task of segmentation or sequence labelling."
         )
-    return "Change its number of outputs, its padding or its strides."
+    if len(shape) == len(expected) and shape[1] != expected[1]:
+        return "Change its number of outputs, or the classes of the task (task.options.classes)."
+    return "Change its padding or its strides, or the task's window."
 
 
 def check_registered(network: nn.Module, name: str) -> None:

@@ -99,7 +99,7 @@ def training(root="mr", *more, **options):
 
 
 MISTAKES = {
-    "axes": (evaluation(axes="zxy"), 2, r"axes: expected one of \('zyx', 'xyz'\), got 'zxy'"),
+    "axes": (evaluation(axes="zxy"), 2, r"axes: expected 'zyx' or 'xyz', got 'zxy'"),
     "spacing": (evaluation(spacing_mm=[1, 1]), 2, "spacing_mm: expected three voxel sizes"),
     "classes as a list": (evaluation(classes=["tumour"]), 2, r"classes: expected a mapping .*\["),
     "classes as a text": (evaluation(classes="tumour"), 2, "classes: expected a mapping .*tumour"),

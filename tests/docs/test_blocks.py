@@ -125,7 +125,7 @@ def test_settings_files_are_read(tmp_path):
     ]
 
 
-def test_the_five_lines_of_the_readme_are_those_of_the_tutorial():
+def test_the_six_lines_of_the_readme_are_those_of_the_tutorial():
     five, *_ = blocks(DOCS / "tutorials" / "own-network.md", "python")
     assert five in blocks(ROOT / "README.md", "python")
 

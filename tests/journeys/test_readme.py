@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_five_lines_evaluate_a_network_from_a_loader(tmp_path, monkeypatch, capsys):
+def test_six_lines_evaluate_a_network_from_a_loader(tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     images = torch.rand(4, 1, 16, 16)
     loader = DataLoader(TensorDataset(images, (images > 0.5).long()), batch_size=2)
@@ -22,5 +22,6 @@ def test_five_lines_evaluate_a_network_from_a_loader(tmp_path, monkeypatch, caps
     assert "Dice of Sequential on PCM chips" in printed
     assert "mean over 4 patients, 5 chips; with its 95 % confidence interval" in printed
     assert "1 day" in printed and "Drop: Dice digital minus on the chip" in printed
-    (drawn,) = tmp_path.iterdir()
-    assert drawn.name in block[1] and drawn.stat().st_size > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"dice.png", "dice.html"}
+    for drawn in tmp_path.iterdir():
+        assert drawn.name in block[1] and drawn.stat().st_size > 0

@@ -1,6 +1,7 @@
 """Networks that are not segmentation networks are reported before any computation."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -112,6 +113,32 @@ class InPlace(Outputs):
 )
 def test_a_network_of_logits_passes(network):
     probe().check(network, training=True)
+
+
+class Halved(Outputs):
+    """A network that halves images three times and doubles them again, as a U-Net does."""
+
+    def __init__(self, combine):
+        super().__init__()
+        self.combine = combine
+
+    def forward(self, x):
+        logits = super().forward(x)
+        small = nn.functional.avg_pool2d(logits, 8)
+        return self.combine(logits, nn.functional.interpolate(small, scale_factor=8.0))
+
+
+@pytest.mark.parametrize(
+    "combine", [lambda logits, again: logits + again, lambda logits, again: again]
+)
+def test_a_size_that_does_not_fit_is_named_with_the_divisor_of_those_that_do(combine):
+    network = Halved(combine)
+    for window in ((20, 16), (17, 12)):
+        rounded = tuple(-(-size // 8) * 8 for size in window)
+        message = f"It works with sizes that are multiples of 8, such as {re.escape(str(rounded))}"
+        with pytest.raises(ConfigError, match=message):
+            NetworkProbe("net", 2, 1, window).check(network)
+    NetworkProbe("net", 2, 1, (24, 16)).check(network)
 
 
 BOUNDED = {

@@ -57,7 +57,7 @@ def run(settings: DemoConfig) -> None:
     sentences = [text for folder in folders for text in findings(runs[folder])[:1]]
     for sentence in [*sentences, *_trained_for(planned[0].checkpoints)]:
         print(_in_lines(sentence))
-    print("Your own network: README.md, section 'Your own network in five lines'.")
+    print("Your own network: README.md, section 'Your own network in six lines'.")
     print(f"{time.monotonic() - start:.0f} s; page with figures and example cases: {page}")
     for found in results:
         refuse_failures(found)

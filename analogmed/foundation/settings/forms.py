@@ -91,7 +91,8 @@ def checks_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     Applies to unknown, missing and surplus arguments of a function, or of the settings class that
     this decorates. An argument that is one of several names takes the name that a text spells in
-    any case. Warnings of the function come from one frame deeper than without it.
+    any case; a settings class refuses other values of it. Warnings of the function come from one
+    frame deeper than without it.
     """
     signature = inspect.signature(function)
     choices = {
@@ -123,14 +124,38 @@ def checks_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def _checked_class(kind: Any, checked: Callable[..., inspect.BoundArguments]) -> Any:
     """Return the class, whose instances are now made of checked arguments."""
     build = kind.__init__
+    choices = {
+        name: found
+        for name, each in inspect.signature(kind).parameters.items()
+        if (found := _choices_of(each.annotation))
+        and (each.default is not None or None in found)  # Hardware checks what its preset sets
+    }
 
     @functools.wraps(build)
     def init(self: Any, *args: Any, **named: Any) -> None:
         bound = checked(*args, **named)
+        for name in choices.keys() & bound.arguments.keys():
+            _require_choice(name, bound.arguments[name], choices[name])
         build(self, *bound.args, **bound.kwargs)
 
     kind.__init__ = init
     return kind
+
+
+def _choices_of(kind: Any) -> tuple[Any, ...]:
+    """Return the values that a type accepts if it is a list of values, perhaps with ``None``."""
+    members = _alternatives(kind)
+    if not all(get_origin(member) is Literal or member is type(None) for member in members):
+        return ()
+    return tuple(v for m in members for v in (get_args(m) if get_origin(m) is Literal else (None,)))
+
+
+def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise a ConfigError for another value than the choices; true and false are no numbers."""
+    is_flag = isinstance(value, bool)
+    if not any(value == each and is_flag == isinstance(each, bool) for each in choices):
+        listed = " or ".join(map(repr, choices))
+        raise ConfigError(f"{name}: expected {listed}, got {value!r}")
 
 
 def names_of(kind: Any) -> tuple[str, ...]:

@@ -152,8 +152,9 @@ class CheckpointInfo:
                 f"{source} has {own[0]} input and {own[1]} output channels in {own[2]}D; task "
                 f"{task.name} needs {needed[0]} ({', '.join(task.channels)}) and {needed[1]} in "
                 f"{needed[2]}D. Its training was on task {self.task} with the classes "
-                f"{', '.join(self.classes)}. Set that task, or channels, classes and spatial_dims "
-                f"as in the training{_where_settings_are(source)}."
+                f"{', '.join(self.classes)}. Set that task, or task.options.channels, "
+                "task.options.classes and task.spatial_dims as in the training"
+                f"{_where_settings_are(source)}."
             )
         check_window(self.model, self.options, task)
         if self.axes and task.axes and self.axes != task.axes:

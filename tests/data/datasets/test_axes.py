@@ -180,7 +180,7 @@ def test_a_label_with_another_affine_is_read_if_the_settings_replace_the_geometr
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"axes": "xzy"}, r"axes: expected one of \('zyx', 'xyz'\), got 'xzy'"),
+        ({"axes": "xzy"}, r"axes: expected 'zyx' or 'xyz', got 'xzy'"),
         ({"axes": "xyz", "slice_axis": 0}, "slice_axis: expected no value"),
         ({"spacing_mm": (1, 1)}, r"spacing_mm: expected three voxel sizes .*, got \(1, 1\)"),
         ({"spacing_mm": (1, 1, 0)}, "spacing_mm: expected three"),

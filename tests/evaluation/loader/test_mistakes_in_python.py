@@ -294,6 +294,18 @@ CALLS = {
         lambda k: am.TrainConfig(lr=0.1),
         "TrainConfig: unknown argument 'lr'. It accepts task, model",
     ),
+    "a flag where a name is needed": (
+        lambda k: am.TrainConfig(training=True),
+        "training: expected 'digital' or 'hwa', got True",
+    ),
+    "a name that is none": (
+        lambda k: am.TrainConfig(noise={"weights": "chip"}),
+        "weights: expected 'modifier' or 'chips', got 'chip'",
+    ),
+    "a flag where a number is needed": (
+        lambda k: am.TrainConfig(task={"spatial_dims": True}),
+        "spatial_dims: expected 1 or 2 or 3 or None, got True",
+    ),
     "digital layers by their number": (
         lambda k: am.convert(k.network, digital_layers=[2]),
         "digital_layers: expected names or patterns of layers, such as.*got [2]",
