@@ -130,7 +130,7 @@ class NetworkProbe:
                 output = copy_network(network).eval()(images)
                 size = window if self.logits_size is None else self.logits_size
                 if tuple(output.shape[2:]) == size:
-                    return f" It works with sizes that are multiples of {by}, such as {window}."
+                    return f" It takes {window}, whose sizes are multiples of {by}."
         return ""
 
     def _check_outputs(

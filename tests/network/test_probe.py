@@ -135,7 +135,7 @@ def test_a_size_that_does_not_fit_is_named_with_the_divisor_of_those_that_do(com
     network = Halved(combine)
     for window in ((20, 16), (17, 12)):
         rounded = tuple(-(-size // 8) * 8 for size in window)
-        message = f"It works with sizes that are multiples of 8, such as {re.escape(str(rounded))}"
+        message = f"It takes {re.escape(str(rounded))}, whose sizes are multiples of 8"
         with pytest.raises(ConfigError, match=message):
             NetworkProbe("net", 2, 1, window).check(network)
     NetworkProbe("net", 2, 1, (24, 16)).check(network)
