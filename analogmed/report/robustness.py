@@ -164,12 +164,12 @@ class Robustness:
         else:
             sentence = f"The largest drop of {self._name}, {self._size(worst)}"
             is_unclear = worst[low] <= 0 <= worst[high]
-            unclear = ": not statistically distinguishable from 0" if is_unclear else ""
-            yield f"{sentence}{unclear} ({self._sample})."
+            unclear = f": not statistically distinguishable from 0 ({self._sample})."
+            yield sentence + (unclear if is_unclear else f"; {self._sample}.")
         if best[high] < 0:
             yield (
                 f"The largest improvement of {self._name} on the chip over digital, "
-                f"{self._size(best)} ({self._sample})."
+                f"{self._size(best)}; {self._sample}."
             )
 
     def _size(self, row: Row) -> str:
