@@ -134,9 +134,9 @@ def _checked_class(kind: Any, checked: Callable[..., inspect.BoundArguments]) ->
     @functools.wraps(build)
     def init(self: Any, *args: Any, **named: Any) -> None:
         bound = checked(*args, **named)
+        build(self, *bound.args, **bound.kwargs)  # checks of the class itself say more
         for name in choices.keys() & bound.arguments.keys():
-            _require_choice(name, bound.arguments[name], choices[name])
-        build(self, *bound.args, **bound.kwargs)
+            _require_choice(name, getattr(self, name), choices[name])
 
     kind.__init__ = init
     return kind

@@ -274,7 +274,7 @@ def test_two_networks_that_the_table_cannot_tell_apart_are_refused(experiment, t
 
 
 def test_a_task_without_a_shipped_network_says_how_to_get_one():
-    with pytest.raises(ConfigError, match=r"for task 'lgg'.*analogmed\.train.*--checkpoints"):
+    with pytest.raises(ConfigError, match=r"for task 'lgg'.*'analogmed train'.*--checkpoints"):
         checkpoint_paths(Experiment(task=TaskConfig("lgg")))
 
 
