@@ -134,7 +134,10 @@ def test_settings_that_do_not_suffice_are_a_warning(tmp_path, capsys, monkeypatc
     assert "split and classes are not checked: task 'nifti' needs the options classes" in found
 
 
-def test_a_split_file_of_a_phantom_is_checked_against_its_files(brain, tmp_path, capsys):
+def test_a_split_file_of_a_phantom_is_checked_against_its_files(
+    brain, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "500")
     split = tmp_path / "split.yaml"
     split.write_text("test: [nobody]\n")
     assert main(["verify", str(brain), "--task.split_file", str(split)]) == 1
