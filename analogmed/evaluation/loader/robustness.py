@@ -20,7 +20,7 @@ from analogmed.evaluation.loader.batches import (
 )
 from analogmed.evaluation.loader.result import RobustnessResult
 from analogmed.evaluation.loader.scoring import Masks, Score, Scored, Values, scorer
-from analogmed.evaluation.loader.whole_images import WholeImages
+from analogmed.evaluation.loader.whole_images import WholeImages, classifies
 from analogmed.evaluation.passes import Pass, chip_passes
 from analogmed.evaluation.settings import SweepConfig
 from analogmed.evaluation.summaries.runs import present_structures
@@ -68,13 +68,14 @@ def robustness(
         loader: batches of images (B, C, *spatial) with labels: tuples, or mappings as of MONAI's
             dictionary transforms. Labels are class indices, (B, *spatial) or (B, 1, *spatial), or
             one channel per logit, (B, K, *spatial). Labels of classified images are class indices,
-            (B,), or 0 or 1 for each logit, (B, K).
+            (B,), or 0 or 1 for each logit, (B, K). Labels of marked samples of signals, such as
+            heartbeats, are class indices, (B, samples), with 255 or -100 for samples without one.
         metric: name of a metric, for instance ``"dice"`` or ``"hd95"`` (in pixels); or a function
             of a prediction and a reference, each of one image, that returns a number. A metric of
             MONAI gets both with one channel per class. Any other function gets class indices,
             (1, *spatial). Images for which it is NaN or infinite in some run are in no mean. For
-            classified images, the name of one of their metrics, for instance ``"auroc"``; the value
-            of an image is its contribution to the score.
+            classified images and marked samples, the name of one of their metrics, for instance
+            ``"auroc"``; the value of an image is its contribution to the score.
         lower_is_better: whether lower values of a function are better; by default, of those with
             distance, loss or error in their names.
         times: times since programming: numbers in s, or texts such as ``"1 day"``.
@@ -157,8 +158,8 @@ class _Images:
         logits = self._logits(network, first.images[:1])
         self._batches = [batch.for_logits(logits) for batch in self._batches]
         check_logits(logits, self._batches[0].labels[:1])
-        if logits.ndim == 2:
-            self._scored = WholeImages(self._batches, logits.shape[1], self._metric)
+        if classifies(logits, self._metric):
+            self._scored = WholeImages(self._batches, logits, self._metric)
         else:
             self._scored = Masks(references_of(self._batches, logits.shape[1]), self._score)
 

@@ -1,7 +1,8 @@
-"""Scores of a loader whose network classifies whole images."""
+"""Scores of a loader whose network classifies whole images, or marked samples of signals."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,14 +11,18 @@ from analogmed.evaluation.loader.scoring import ImageValue, Score
 from analogmed.foundation.errors import ConfigError
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL, Classification
 from analogmed.kinds.kind import Scoring
+from analogmed.kinds.sequence import NO_CLASS, SEQUENCE
+from analogmed.metrics.registry import metric as registered
+
+_IGNORED = -100  # of torch's losses
 
 
 class WholeImages:
     """Scores of classified images by a registered metric, computed from all images together.
 
     Args:
-        batches: batches with labels (B, 1) or (B, K).
-        n_logits: number of logits K.
+        batches: batches with labels (B, 1) or (B, K); of marked samples (B, 1, samples).
+        logits: logits of the first images, (B, K) or, at each sample, (B, K, samples).
         metric: name of a metric of images.
 
     Raises:
@@ -27,10 +32,14 @@ class WholeImages:
 
     expected = "positive and negative images of at least one class, two of each"
 
-    def __init__(self, batches: Sequence[LoadedBatch], n_logits: int, metric: str | Score) -> None:
-        labels = [batch.labels.flatten(1) for batch in batches]
-        self._labels = torch.cat(labels).cpu()
-        self._kind = _kind_of(self._labels, n_logits)
+    def __init__(self, batches: Sequence[LoadedBatch], logits: Tensor, metric: str | Score) -> None:
+        n_logits = logits.shape[1]
+        labels = [batch.labels.flatten(1).cpu() for batch in batches]
+        if logits.ndim == 2:
+            self._kind: Classification = _kind_of(torch.cat(labels), n_logits)
+        else:
+            labels, self._kind = [_marked(part, n_logits) for part in labels], SEQUENCE
+        self._labels: list[np.ndarray] = [one.numpy() for part in labels for one in part.split(1)]
         if not isinstance(metric, str):
             raise ConfigError(
                 "metric: expected the name of a metric of images, such as auroc, for a network "
@@ -45,9 +54,32 @@ class WholeImages:
         """Yield the contributions of each image to the score of each class."""
         scorer = self._kind.scorer(self._scoring)
         for number, of_image in enumerate(logits):
-            scorer.add(str(number), of_image, self._labels[number, None].numpy(), ())
+            scorer.add(str(number), of_image, self._labels[number], ())
         for score in scorer.scores():
             yield int(score.case), score.class_name, score.value, score.unit, score.note
+
+
+def classifies(logits: Tensor, metric: str | Score) -> bool:
+    """Return whether logits are classes of images, or of samples by a metric of images."""
+    of_samples = logits.ndim == 3 and isinstance(metric, str) and registered(metric).is_of_images
+    return logits.ndim == 2 or of_samples
+
+
+def _marked(labels: Tensor, n_logits: int) -> Tensor:
+    """Return the classes of samples (B, samples) with ``NO_CLASS`` where they have none.
+
+    Raises:
+        ConfigError: there is another value than a class, ``NO_CLASS`` or torch's -100.
+    """
+    marked = labels.masked_fill(labels == _IGNORED, NO_CLASS)
+    others = marked[(marked != NO_CLASS) & ((marked < 0) | (marked >= n_logits))].unique()
+    if len(others):
+        raise ConfigError(
+            f"loader: labels of samples have the value {others[0]:g}; expected class indices below "
+            f"{n_logits}, the number of logits, and {NO_CLASS} or {_IGNORED} for samples without a "
+            "class"
+        )
+    return marked.to(torch.uint8)
 
 
 def _kind_of(labels: Tensor, n_logits: int) -> Classification:

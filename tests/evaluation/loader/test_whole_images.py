@@ -67,6 +67,33 @@ def test_labels_of_signals_with_two_axes_are_read_as_the_logits_need(n_logits, l
     assert np.isfinite(result.table.loc["digital", metric])
 
 
+MARKED = torch.full((12, 16), -100)  # two classes at some samples of each signal
+MARKED[:, 3], MARKED[:, 9] = RISING, SIGNALS[:, 0, 9].round().long()
+MARKED[5:, 9] = 255
+AT_EACH_SAMPLE = nn.Sequential(nn.Conv1d(2, 3, 3, padding=1)).eval()
+
+
+def test_marked_samples_of_signals_have_the_score_of_all_of_them_together():
+    analog = am.calibrate(am.convert(AT_EACH_SAMPLE, "pcm"), [SIGNALS])
+    loader = [(SIGNALS[:7], MARKED[:7]), (SIGNALS[7:], MARKED[7:])]
+    result = am.robustness(analog, loader, metric="auroc", times=["t0"], chips=2)
+    with torch.no_grad():
+        prob = AT_EACH_SAMPLE(SIGNALS).softmax(1).movedim(1, 2)
+    marked = (MARKED >= 0) & (MARKED < 255)
+    expected = [roc_auc_score(MARKED[marked] == k, prob[marked][:, k]) for k in range(2)]
+    assert int(marked.sum()) == 17
+    assert result.table.loc["digital", "auroc"] == pytest.approx(np.mean(expected))
+    assert "class 2: no positive case, and so in no mean" in result.notes
+
+
+def test_a_marked_sample_of_no_class_is_refused():
+    analog = am.calibrate(am.convert(AT_EACH_SAMPLE, "pcm"), [SIGNALS])
+    with pytest.raises(ConfigError, match=r"have the value 7; expected class indices below 3, the"):
+        am.robustness(
+            analog, [(SIGNALS, MARKED.where(MARKED != 1, 7))], metric="auroc", times=["t0"], chips=2
+        )
+
+
 def test_an_undefined_class_is_named():
     _, analog = on_tiles(2)
     labels = torch.stack([BRIGHT, torch.zeros_like(BRIGHT)], 1)
