@@ -120,7 +120,7 @@ def check_split_file(
         path: file as of :func:`split_from_file`.
         problem: receives the file, patients that the data lack or that are in more than one part,
             and the suggested action.
-        warning: receives the same for patients in no part.
+        warning: receives the same for patients in no part, or several times in one.
     """
     try:
         table = _read_table(path)
@@ -132,9 +132,14 @@ def check_split_file(
         problem(path, unknown, "correct their names in the file, or remove them")
     if several := _in_several(table):
         problem(path, f"patients in more than one part: {several}", "give each to one part")
+    for name, ids in table.items():
+        if twice := sorted({patient for patient in ids if ids.count(patient) > 1}):
+            what = f"patients more than once in part {name}: {', '.join(twice)}"
+            warning(path, what, "each counts once; give each once")
     if left_out := sorted(known.difference(*table.values())):
         listed = ", ".join(left_out[:_MOST_LISTED]) + ", ..." * (len(left_out) > _MOST_LISTED)
-        what = f"{len(left_out)} of {len(known)} patients are in no part: {listed}"
+        verb = "is" if len(left_out) == 1 else "are"
+        what = f"{len(left_out)} of {len(known)} patients {verb} in no part: {listed}"
         warning(path, what, "they are not used; add each to one part if they are needed")
 
 

@@ -32,6 +32,8 @@ _LIMITS = (
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 """Distributions whose name differs from that of the module that they provide."""
 
+_SITE_NAMES = ("site-packages", "dist-packages")
+
 _first_seen: dict[str, tuple[ModuleSpec, str]] = {}
 """Import of a user's module, and the digest of its source at the first read by this process."""
 
@@ -146,4 +148,5 @@ def _site_folders() -> tuple[Path, ...]:
     names = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()}
     if site.ENABLE_USER_SITE:
         names.add(site.getusersitepackages())
+    names |= {path for path in sys.path if Path(path).name in _SITE_NAMES}  # of another environment
     return tuple(Path(name).resolve() for name in sorted(names))

@@ -137,9 +137,7 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
         if row["missed"]
     ]
     if missing:
-        yield (
-            f"Missed structures after 1 day, of all patients on all chips: {'; '.join(missing)}."
-        )
+        yield f"Missed after 1 day, of all structures on all chips: {'; '.join(missing)}."
     elif known:
         yield "No network misses a structure after 1 day."
 

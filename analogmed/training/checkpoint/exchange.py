@@ -76,7 +76,8 @@ def _trained(info: CheckpointInfo, weights: Path) -> nn.Module:
     state = read_weights(weights)
     outline_of_network(info, sum(t.numel() for t in state.values()), str(weights))
     network = build_network(info)
-    load_foreign_weights(network, state, str(weights))
+    built_for = f"channels {', '.join(info.channels)}, classes {', '.join(info.classes)}"
+    load_foreign_weights(network, state, f"{weights}: {info.model} for the task ({built_for})")
     return network
 
 

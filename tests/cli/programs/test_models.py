@@ -131,7 +131,7 @@ WRONG = {
     "another weight": (lambda s: s | {"x": torch.ones(1)}, "unexpected weights: x"),
     "another shape": (
         lambda s: s | {"3.bias": torch.ones(4)},
-        r"another shape: 3.bias \(4,\) instead of \(1,\)",
+        r"for the task \(channels .*, classes tumour\) does not fit: .*3.bias \(4,\) instead of",
     ),
     "not finite": (lambda s: s | {"3.bias": torch.tensor([torch.nan])}, "NaN or Inf.*3.bias"),
     "a whole network": (

@@ -66,7 +66,9 @@ def test_missed_structures_are_counted_in_words(summary, curves):
     assert "No network misses a structure after 1 day." in render_evaluation(summary, curves)
     summary.loc[0, ["missed", "missed_of"]] = 3, 24
     text = render_evaluation(summary, curves)
-    assert "patients on all chips: U-Net, digitally trained 3 of 24." in " ".join(text.split())
+    assert "of all structures on all chips: U-Net, digitally trained 3 of 24." in " ".join(
+        text.split()
+    )
     as_read = render_evaluation(summary.astype({"missed": "float64"}), curves)
     assert " 3 of 24." in " ".join(as_read.split())
     summary["missed"] = pd.array([pd.NA] * len(summary), dtype="Int64")
