@@ -10,6 +10,7 @@ import pandas as pd
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
+from analogmed.report.levels import few_patients
 from analogmed.report.names import metric_title, network_label, place_name
 from analogmed.report.tables.evaluation import render_cost_tables, run_notes
 from analogmed.report.tables.evaluation_page import rows_of
@@ -159,6 +160,7 @@ def _caption(summary: pd.DataFrame) -> str:
     lines = [
         f"{sample_sizes(summary)} per network. Intervals: {level_of(summary)}, over patients and "
         "chips.",
+        *few_patients(int(summary["n_patients"].min()), float(summary["level"].iloc[0])),
         f"digital: {label} of the network without a chip. new chip: right after programming.",
         f"{words}: against {reference_of(summary)}, paired.",
         *(f"{label_of(name)}: lower is better." for name in metrics if is_lower_better(name)),

@@ -109,6 +109,7 @@ def test_notes_and_kinds_of_chip_are_shown(summary, curves):
     assert text.index("LGG on PCM chips: Dice") < text.index("LGG on ReRAM chips: Dice")
     assert "unet, hwa: 7 of 8 cases are in every run." in text
     assert text.count("6 patients, 4 chips per network. Intervals: 95 %") == 1
+    assert text.count("Only 6 patients: the intervals include the true value less often") == 1
 
 
 def test_costs_are_shown_on_request_only(summary, curves):
