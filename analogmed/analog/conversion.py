@@ -19,7 +19,6 @@ from analogmed.analog.description.support import check_support
 from analogmed.analog.digital_layers import left_digital
 from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer, analog_layers
-from analogmed.analog.tile.copies import most_copies
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.settings.forms import checks_arguments
@@ -111,8 +110,6 @@ def convert(
     _check_model(model)
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)
-    if backend == "aihwkit":
-        _refuse_copies(rpu_config)
     analog = _replace_layers(
         copy_network(model), copy.deepcopy(rpu_config), digital, row_split, engine
     )
@@ -144,14 +141,6 @@ def conversion_of(analog: nn.Module) -> dict[str, Any]:
         "backend": "aihwkit" if own is None else own.engine,
     }
     return {name: value for name, value in given.items() if value not in ([], "even", "auto")}
-
-
-def _refuse_copies(rpu_config: TorchInferenceRPUConfig) -> None:
-    if (copies := most_copies(rpu_config)) > 1:
-        raise ConfigError(
-            f"hardware.row_copies: aihwkit's own layers store each weight once, got {copies}; set "
-            "1, or take another backend than 'aihwkit'"
-        )
 
 
 def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) -> None:

@@ -189,6 +189,11 @@ def _reset(tile: TorchInferenceTile, target: Tensor) -> None:
 
 def _twin_without_analogmed(name: str, layer: nn.Module) -> nn.Module:
     assert isinstance(layer, AnalogLayer)
+    if layer.copies > 1:
+        raise ConfigError(
+            f"hardware.row_copies: aihwkit's own layers store each weight once, layer '{name}' "
+            f"{layer.copies} times; expected 1, or another backend than 'aihwkit'"
+        )
     try:
         return _aihwkit_twin(layer) or _digital_twin(layer)
     except AihwkitError as error:

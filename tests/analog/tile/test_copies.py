@@ -8,7 +8,14 @@ import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfigIRDropT
 from torch import nn
 
-from analogmed.analog import Chip, TrainingNoise, calibrate, convert, create_rpu_config
+from analogmed.analog import (
+    Chip,
+    TrainingNoise,
+    calibrate,
+    convert,
+    create_rpu_config,
+    to_aihwkit,
+)
 from analogmed.foundation.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:calibrate. sums of")  # bounds are small on purpose
@@ -149,8 +156,13 @@ def test_a_full_tile_and_a_layer_of_several_tiles_have_one_copy():
 
 def test_copies_are_refused_where_they_are_not_computed():
     layer, _ = linear()
-    with pytest.raises(ConfigError, match=r"hardware.row_copies: aihwkit's own layers .* got 4"):
-        convert(layer, create_rpu_config("pcm", row_copies=4), backend="aihwkit")
+    config = create_rpu_config("pcm", row_copies=4)
+    for on_aihwkit in (
+        lambda: convert(nn.Sequential(layer), config, backend="aihwkit"),
+        lambda: to_aihwkit(convert(nn.Sequential(layer), config)),
+    ):
+        with pytest.raises(ConfigError, match=r"row_copies: aihwkit's own .* layer '0' 4 times"):
+            on_aihwkit()
     pulses = TorchInferenceRPUConfigIRDropT()
     pulses.mapping.row_copies = 4
     pulses.forward.ir_drop = 1.0
