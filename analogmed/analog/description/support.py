@@ -75,8 +75,8 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
     allow("remap.max_scale_ref", remap.max_scale_ref, 0.0)
     allow("mapping.digital_bias", mapping.digital_bias, True)
     allow("mapping.weight_scaling_omega", mapping.weight_scaling_omega, 1.0)
-    if most_copies(config) > 1 and getattr(io, "ir_drop", 0) > 0:
-        allow("mapping.row_copies", f"{most_copies(config)} (with IR drop)")
+    if (copies := most_copies(config)) > 1 and io.ir_drop > 0:
+        found.append(("mapping.row_copies", f"{copies} (with IR drop)"))
     ranges = config.pre_post.input_range
     allow("pre_post.input_range.manage_output_clipping", ranges.manage_output_clipping, False)
     return found

@@ -177,9 +177,8 @@ def _read_row(
     count = shape[0] * len(layer.grid.cols)
     read = [next(tiles) for _ in range(count)]
     weight = torch.cat([weight for weight, _ in read]).unflatten(0, shape)
-    return mean_of_copies(weight, layer.copies), torch.cat([factor for _, factor in read]).view(
-        shape
-    )
+    factors = torch.cat([factor for _, factor in read]).view(shape)
+    return mean_of_copies(weight, layer.copies), factors
 
 
 def _model_name(layer: AnalogLayer) -> str:

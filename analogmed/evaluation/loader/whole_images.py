@@ -35,10 +35,11 @@ class WholeImages:
     def __init__(self, batches: Sequence[LoadedBatch], logits: Tensor, metric: str | Score) -> None:
         n_logits = logits.shape[1]
         labels = [batch.labels.flatten(1).cpu() for batch in batches]
+        self._kind: Classification = SEQUENCE
         if logits.ndim == 2:
-            self._kind: Classification = _kind_of(torch.cat(labels), n_logits)
+            self._kind = _kind_of(torch.cat(labels), n_logits)
         else:
-            labels, self._kind = [_marked(part, n_logits) for part in labels], SEQUENCE
+            labels = [_marked(part, n_logits) for part in labels]
         self._labels: list[np.ndarray] = [one.numpy() for part in labels for one in part.split(1)]
         if not isinstance(metric, str):
             raise ConfigError(

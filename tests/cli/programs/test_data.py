@@ -142,9 +142,9 @@ def test_a_split_file_of_a_phantom_is_checked_against_its_files(
 ):
     monkeypatch.setenv("COLUMNS", "500")
     split = tmp_path / "split.yaml"
-    split.write_text("test: [nobody]\n")
+    split.write_text("test: [p9]\n")
     assert main(["verify", str(brain), "--task.split_file", str(split)]) == 1
-    assert "patients nobody are not in the data set" in " ".join(capsys.readouterr().out.split())
+    assert "patients p9 are not in the data set" in " ".join(capsys.readouterr().out.split())
     assert list(brain.parent.iterdir()) == [brain, split]
 
 
