@@ -21,7 +21,7 @@ from analogmed.training.losses import make_loss
 from analogmed.training.outcome import OUTCOME, report_outcome
 from analogmed.training.preparation import Setup, digital_stage, set_up, with_heads
 from analogmed.training.settings import NETWORK, SETTINGS, TrainConfig
-from analogmed.training.state.folder import TrainingFolder, digest_of_network, one_run
+from analogmed.training.state.folder import TrainingFolder, one_run
 from analogmed.training.validation import Validation
 
 _STOPPED = "stopped.safetensors"
@@ -71,10 +71,8 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
 
 
 def _run(config: TrainConfig, ranks: Ranks) -> Path:
-    start = digest_of_network(config.init)
-    teacher = digest_of_network(config.loss.teacher)
     written = (NETWORK, _STOPPED, OUTCOME)
-    folder = TrainingFolder(config, ranks, SETTINGS, start=start, teacher=teacher, written=written)
+    folder = TrainingFolder(config, ranks, SETTINGS, written)
     history, is_hwa = folder.history, config.training == "hwa"
     if len(history) >= config.epochs or history.has_stalled(config.patience):
         if ranks.is_first:

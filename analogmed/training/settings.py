@@ -27,8 +27,9 @@ SETTINGS = "training.yaml"
 """Name of the file of a run folder that holds its settings."""
 
 
-def network_file(path: Path) -> Path:
+def network_file(path: Path | str) -> Path:
     """Return the file that a path to a checkpoint means: in a run folder, the network it keeps."""
+    path = Path(path)
     return path / NETWORK if path.is_dir() else path
 
 

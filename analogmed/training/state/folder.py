@@ -1,6 +1,6 @@
 """Files of a training run on disk, and how a run resumes from them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,16 +11,16 @@ from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
 from analogmed.data import Task
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, describe_run, locked
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.foundation.files import ensure_writable, file_digest
+from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.settings.difference import changed_members
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
 from analogmed.training.log import CURVES, LOG
-from analogmed.training.settings import network_file
 from analogmed.training.state.state import (
     STATES,
     TrainingState,
+    digests_of_networks,
     load_latest,
     refuse_other_configuration,
     remove_states,
@@ -63,8 +63,6 @@ class TrainingFolder:
         config: settings of the run.
         ranks: processes of the run, of which only the first writes.
         settings: name of the file of settings.
-        start, teacher: SHA-256 of the checkpoint that the run starts from, and of its teacher's;
-            empty if there is none.
         written: other files that the run writes, in addition to its log.
 
     Raises:
@@ -78,13 +76,11 @@ class TrainingFolder:
         config: _Config,
         ranks: Ranks,
         settings: str,
-        *,
-        start: str = "",
-        teacher: str = "",
         written: Sequence[str] = (),
     ) -> None:
-        self._config, self._ranks, self._digests = config, ranks, (start, teacher)
-        self._state = opened(config, ranks, settings, start, teacher, written=written)
+        self._config, self._ranks = config, ranks
+        self._networks = digests_of_networks(to_plain(config))
+        self._state = opened(config, ranks, settings, self._networks, written)
         self._patients: dict[str, list[str]] = {}
 
     @property
@@ -144,15 +140,13 @@ class TrainingFolder:
     def save(self, run: Resumable, history: History) -> None:
         """Save all that the run needs to resume after its last epoch."""
         if self._ranks.is_first:
-            start, teacher = self._digests
             state = TrainingState(
                 epoch=len(history),
                 model=tensors_of(run.model),
                 learner=run.state_dict(),
                 history=history.plain(),
                 config=to_plain(self._config),
-                start=start,
-                teacher=teacher,
+                networks=self._networks,
                 patients=self._patients,
             )
             save_state(self._config.folder, state)
@@ -173,9 +167,7 @@ def opened(
     config: _Config,
     ranks: Ranks,
     settings: str,
-    start: str = "",
-    teacher: str = "",
-    *,
+    networks: Mapping[str, str],
     written: Sequence[str] = (),
 ) -> TrainingState | None:
     """Create a run folder with its settings and environment, or load the run that it contains.
@@ -184,7 +176,7 @@ def opened(
         config: settings of the run.
         ranks: processes of the run, of which only the first writes.
         settings: name of the file of settings.
-        start, teacher: as in :class:`TrainingFolder`.
+        networks: SHA-256 of the checkpoints that the run reads, from :func:`digests_of_networks`.
         written: other files that the run writes, in addition to its log.
 
     Returns:
@@ -207,14 +199,7 @@ def opened(
     state = load_latest(config.folder)
     if state is not None:
         defaults = to_plain(type(config)())
-        refuse_other_configuration(state, to_plain(config), start, teacher, defaults=defaults)
+        refuse_other_configuration(state, to_plain(config), networks, defaults=defaults)
     elif ranks.is_first:
         describe_run(config, config.folder, settings)
     return state
-
-
-def digest_of_network(path: Path | None) -> str:
-    """Return the SHA-256 of a checkpoint, or of that of a run folder; empty if there is none."""
-    if path is None or not network_file(path).is_file():
-        return ""
-    return file_digest(network_file(path))

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from analogmed.execution.run_folder import WrittenFiles
 from analogmed.foundation.errors import CheckpointError, ConfigError
-from analogmed.foundation.files import write_atomically
+from analogmed.foundation.files import file_digest, write_atomically
 from analogmed.foundation.settings.difference import compare_settings, format_differences
 from analogmed.training.settings import network_file
 from analogmed.training.state.nested_tensors import read_nested, write_nested
 
 MAY_DIFFER = ("out", "restart", "device", "loading.workers", "loading.cache_bytes")
 """Settings that a resumed run may change: its folder, device, and the loading of its data."""
+
+NETWORKS = ("init", "loss.teacher")
+"""Settings with the path of a network, which are compared by its content."""
 
 STATES = "state-*.safetensors"
 """Pattern of the states of a run folder."""
@@ -43,8 +46,8 @@ class TrainingState:
         learner: state dict of optimizer, schedule and averages; nested tensors and numbers.
         history: log entries, one per epoch.
         config: the configuration as dictionaries, lists, strings and numbers.
-        start: SHA-256 of the checkpoint ``init``; empty without one, and in older files.
-        teacher: SHA-256 of the checkpoint ``loss.teacher``; empty without one, and in older files.
+        networks: SHA-256 of each checkpoint that a setting of :data:`NETWORKS` names, by that
+            setting; ``""`` without one, and in older files.
         patients: patients by task and part of its split; empty in older files.
     """
 
@@ -53,8 +56,7 @@ class TrainingState:
     learner: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    start: str = ""
-    teacher: str = ""
+    networks: dict[str, str] = field(default_factory=dict)
     patients: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -136,8 +138,7 @@ def remove_states(folder: Path | str) -> None:
 def refuse_other_configuration(
     state: TrainingState,
     config: Mapping[str, Any],
-    start: str = "",
-    teacher: str = "",
+    networks: Mapping[str, str],
     *,
     defaults: Mapping[str, Any],
 ) -> None:
@@ -151,18 +152,17 @@ def refuse_other_configuration(
     Args:
         state: state to resume from.
         config: current settings, as ``to_plain`` returns them.
-        start: SHA-256 of the current ``init`` checkpoint; empty if there is none.
-        teacher: SHA-256 of the current ``loss.teacher`` checkpoint; empty if there is none.
+        networks: SHA-256 of the current checkpoints, as :func:`digests_of_networks` returns them.
         defaults: defaults of all settings, as ``to_plain`` returns them.
 
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
     """
     refused = compare_settings(
-        state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, *_NETWORKS)
+        state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, *NETWORKS)
     )
-    digests = ((state.start, start), (state.teacher, teacher))
-    for name, (before, now) in zip(_NETWORKS, digests, strict=True):
+    for name in NETWORKS:
+        before, now = state.networks.get(name, ""), networks.get(name, "")
         old, new = _path_of(state.config, name), _path_of(config, name)
         if not _is_same_network(old, new, before, now):
             refused[name] = _described(old, before), _described(new, now)
@@ -174,8 +174,22 @@ def refuse_other_configuration(
         )
 
 
-_NETWORKS = ("init", "loss.teacher")
-"""Settings with the path of a network, which are compared by its content."""
+def digests_of_networks(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each checkpoint that a run reads, by its setting in :data:`NETWORKS`.
+
+    Args:
+        config: settings, as ``to_plain`` returns them.
+
+    Returns:
+        the digests; ``""`` where no checkpoint is named, or its file does not exist.
+    """
+    return {name: _digest_of_network(_path_of(config, name)) for name in NETWORKS}
+
+
+def _digest_of_network(path: str | None) -> str:
+    if path is None or not network_file(path).is_file():
+        return ""
+    return file_digest(network_file(path))
 
 
 def _path_of(config: Mapping[str, Any], name: str) -> str | None:
@@ -208,6 +222,9 @@ def _read(path: Path) -> TrainingState:
     content = read_nested(path)
     if content.pop("format") != _FORMAT:
         raise ValueError(f"it is of another format than {_FORMAT}")
+    if "networks" not in content:  # written before the digests were in one mapping
+        digests = (content.pop("start", ""), content.pop("teacher", ""))
+        content["networks"] = dict(zip(NETWORKS, digests, strict=True))
     return TrainingState(**content)
 
 

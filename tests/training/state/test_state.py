@@ -17,6 +17,7 @@ from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.settings import LoadingConfig, LossConfig, TrainConfig
 from analogmed.training.state.folder import opened
+from analogmed.training.state.nested_tensors import write_nested
 from analogmed.training.state.state import (
     MAY_DIFFER,
     TrainingState,
@@ -27,6 +28,8 @@ from analogmed.training.state.state import (
 )
 
 pytestmark = pytest.mark.slow
+
+TEACHER = "loss.teacher"
 
 SAVE_FOR_EVER = """
 import sys
@@ -221,9 +224,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         save_state(tmp_path / "file", a_state(1))
 
 
-def refuse_other(state, config, start="", teacher=""):
+def refuse_other(state, config, **networks):
     defaults = to_plain(TrainConfig())
-    refuse_other_configuration(state, to_plain(config), start, teacher, defaults=defaults)
+    refuse_other_configuration(state, to_plain(config), networks, defaults=defaults)
 
 
 def test_the_same_configuration_is_taken(folder):
@@ -239,9 +242,9 @@ def test_a_setting_that_there_was_not_yet_counts_as_its_default(folder, config):
     del before["loading"]["foreground"], before["validate_every"]
     save_state(folder, a_state(3, config=before))
     now = config(out=folder)
-    assert opened(now, Ranks(), "settings.yaml").epoch == 3
+    assert opened(now, Ranks(), "settings.yaml", {}).epoch == 3
     with pytest.raises(ConfigError) as caught:
-        opened(replace(now, validate_every=7), Ranks(), "settings.yaml")
+        opened(replace(now, validate_every=7), Ranks(), "settings.yaml", {})
     assert str(caught.value).splitlines()[1:-1] == ["  validate_every: 5 -> 7"]
 
 
@@ -285,40 +288,46 @@ def test_settings_on_one_side_only_are_shown():
     state = a_state(1, config={"loss": {"dice": 1.0}, "model": {"options": {}}})
     now = {"loss": {"dice": 1.0, "focal": 0.5}, "model": {"options": {"features": 4}}}
     with pytest.raises(ConfigError) as caught:
-        refuse_other_configuration(state, now, defaults={})
+        refuse_other_configuration(state, now, {}, defaults={})
     assert "  loss.focal: (not there) -> 0.5" in str(caught.value)
     assert "  model.options.features: (not there) -> 4" in str(caught.value)
 
 
-def refusal(state, config, start):
+def refusal(state, config, **networks):
     with pytest.raises(ConfigError) as caught:
-        refuse_other(state, config, start)
+        refuse_other(state, config, **networks)
     return str(caught.value).splitlines()[1:-1]
 
 
 def test_a_start_is_known_by_its_content_wherever_it_lies():
     config = TrainConfig(init=Path("runs/a"))
-    state = a_state(1, config=to_plain(config), start="12" * 32)
+    state = a_state(1, config=to_plain(config), networks={"init": "12" * 32})
     for init in ("runs/a", "/elsewhere/a/network.safetensors"):
-        refuse_other(state, replace(config, init=init), "12" * 32)
-    assert refusal(state, config, "34" * 32) == [
+        refuse_other(state, replace(config, init=init), init="12" * 32)
+    assert refusal(state, config, init="34" * 32) == [
         "  init: runs/a (SHA-256 121212121212) -> runs/a (SHA-256 343434343434)"
     ]
-    assert refusal(state, replace(config, init=None), "") == [
+    assert refusal(state, replace(config, init=None)) == [
         "  init: runs/a (SHA-256 121212121212) -> (none)"
     ]
 
 
 def test_a_teacher_is_known_by_its_content_wherever_it_lies():
     config = TrainConfig(loss=LossConfig(distillation=1.0, teacher=Path("runs/a")))
-    state = a_state(1, config=to_plain(config), teacher="12" * 32)
+    state = a_state(1, config=to_plain(config), networks={TEACHER: "12" * 32})
     elsewhere = replace(config, loss=replace(config.loss, teacher=Path("elsewhere/a")))
-    refuse_other(state, elsewhere, teacher="12" * 32)
-    with pytest.raises(ConfigError) as caught:
-        refuse_other(state, config, teacher="34" * 32)
-    assert str(caught.value).splitlines()[1:-1] == [
+    refuse_other(state, elsewhere, **{TEACHER: "12" * 32})
+    assert refusal(state, config, **{TEACHER: "34" * 32}) == [
         "  loss.teacher: runs/a (SHA-256 121212121212) -> runs/a (SHA-256 343434343434)"
     ]
+
+
+def test_digests_of_a_state_that_was_written_before_they_were_in_one_mapping(folder):
+    content = {f.name: getattr(a_state(3), f.name) for f in fields(TrainingState)}
+    del content["networks"]
+    content |= {"format": 1, "start": "12" * 32, "teacher": ""}
+    write_nested(folder / "state-000003.safetensors", content)
+    assert load_latest(folder).networks == {"init": "12" * 32, TEACHER: ""}
 
 
 def test_a_start_of_unknown_content_is_known_by_its_place(tmp_path, monkeypatch):
@@ -327,5 +336,5 @@ def test_a_start_of_unknown_content_is_known_by_its_place(tmp_path, monkeypatch)
     config = TrainConfig(init=Path("a"))
     state = a_state(1, config=to_plain(config))
     for init in ("a/", "./a", tmp_path / "a", "b/../a", "a/network.safetensors"):
-        refuse_other(state, replace(config, init=init), "12" * 32)
-    assert refusal(state, replace(config, init="b"), "") == ["  init: a -> b"]
+        refuse_other(state, replace(config, init=init), init="12" * 32)
+    assert refusal(state, replace(config, init="b")) == ["  init: a -> b"]
