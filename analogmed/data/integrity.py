@@ -4,7 +4,7 @@ import io
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ from analogmed.data.settings import TaskConfig
 from analogmed.data.splits import check_split_file, find_duplicates
 from analogmed.data.tasks import LAYOUTS
 from analogmed.data.volumes import VolumeReader, check_same_grid
-from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError, MissingSettingError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.progress import ProgressBar
 
@@ -102,9 +102,13 @@ def verify(
         All problems and warnings. The progress is shown on stderr.
 
     Raises:
-        ConfigError: only one of ``images`` and ``label`` is given, or a pattern is invalid.
+        ConfigError: only one of ``images`` and ``label`` is given, a pattern is invalid, or the
+            task does not have one of its settings or options.
         DataError: the folder does not exist, has no known layout, or no file matches ``images``.
     """
+    if task is not None:
+        with suppress(MissingSettingError):  # a warning below
+            task.check()
     found = _Findings([], [])
     layout, folder, listing = _listed(Path(path), tuple(images), label, found)
     sound = []
@@ -193,12 +197,13 @@ def _check_settings(settings: TaskConfig, listing: Listing, found: _Findings) ->
     if not settings.name.startswith("phantom_"):  # loading one would write it
         try:
             task = _undivided(settings)
-        except ConfigError as error:
+        except MissingSettingError as error:
             what = f"split and classes are not checked: {error}"
-            found.warning(folder, what, "complete or correct the settings of the task")
+            found.warning(folder, what, "complete the settings of the task")
             return
         except AnalogmedError as error:
-            if not found.problems:  # which are the cause
+            # other errors are due to problems that are listed
+            if isinstance(error, ConfigError) or not found.problems:
                 found.problems.append(Finding.of(folder, error))
             return
         cases = (*task.train, *task.validation, *task.test)

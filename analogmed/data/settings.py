@@ -60,17 +60,24 @@ class TaskConfig:
         """Name of the data in tables, which may be given in ``options``."""
         return str(self.options.get("name", self.name))
 
+    def check(self) -> None:
+        """Raise an error if the data set does not have a setting or an option; nothing is read.
+
+        Raises:
+            MissingSettingError: a required option is missing.
+            ConfigError: a name is unknown.
+        """
+        from analogmed.data.tasks import check_task
+
+        check_task(self.name, self._settings, self.options)
+
     def load(self) -> "Task":
         """Return the task itself."""
         from analogmed.data.tasks import load_task
 
-        return load_task(
-            self.name,
-            self.root,
-            split_seed=self.split_seed,
-            shares=self.shares,
-            split_file=self.split_file,
-            size=self.size,
-            spatial_dims=self.spatial_dims,
-            **self.options,
-        )
+        return load_task(self.name, self.root, **self._settings, **self.options)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        names = ("split_seed", "shares", "split_file", "size", "spatial_dims")
+        return {name: getattr(self, name) for name in names}

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -35,7 +35,7 @@ from analogmed.data.phantoms.ranges import CHEST_FINDINGS, ECG_CLASSES
 from analogmed.data.signals.diagnoses import CPSC
 from analogmed.data.signals.leads import TWELVE
 from analogmed.data.splits import SHARES, SPLITS, check_duplicates, checked_shares
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError, MissingSettingError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.registry import (
     Registry,
@@ -156,10 +156,9 @@ def load_task(
         analogmed.foundation.errors.ConfigError: unknown task 'splen'; did you mean 'spleen'?
     """
     name = spelled_task(name)
-    source = _find(name)
-    settings: dict[str, Any] = {"split_seed": split_seed, "shares": checked_shares(shares)}
-    optional = {"split_file": split_file, "size": size, "spatial_dims": spatial_dims}
-    settings |= {key: value for key, value in optional.items() if value is not None}
+    source = _TASKS.get(name)
+    settings: dict[str, Any] = {"split_seed": split_seed, "shares": shares}
+    settings |= {"split_file": split_file, "size": size, "spatial_dims": spatial_dims}
     for_folder, for_loader = _dealt(name, source, settings, options)
     folder = source.locate(None if root is None else Path(root), **for_folder)
     task = source.task(folder, for_loader)
@@ -188,6 +187,17 @@ def spelled_task(name: str) -> str:
 def check_task_name(name: str) -> None:
     """Raise ConfigError if a name is unknown; no plugin is imported."""
     _TASKS.check(name)
+
+
+def check_task(name: str, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise an error if a task does not have a setting or an option of :func:`load_task`.
+
+    Raises:
+        MissingSettingError: a required option is missing.
+        ConfigError: a name is unknown.
+    """
+    name = spelled_task(name)
+    _dealt(name, _TASKS.get(name), settings, options)
 
 
 def cache_folder() -> Path:
@@ -285,10 +295,6 @@ _SOURCES = {name: _on_disk(name, *one) for name, one in _DATA_SETS.items()} | {
 }
 
 
-def _find(name: str) -> _Source:
-    return _TASKS.get(name)
-
-
 def _decathlon(task: MsdTask) -> _Source:
     return _Source(load_msd, partial(_decathlon_folder, task), task.short_name)
 
@@ -317,18 +323,20 @@ _TASKS: Registry[_Source] = Registry(
 
 
 def _dealt(
-    name: str, source: _Source, settings: dict[str, Any], options: dict[str, Any]
+    name: str, source: _Source, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return keyword arguments for folder and loader; raise for options that neither accepts."""
+    settings = {key: value for key, value in settings.items() if value is not None}
+    settings["shares"] = checked_shares(settings["shares"])
     locate_takes, load_takes = _keywords(source.locate), _keywords(source.load)
     if source.name is not None:
-        settings = settings | {"name": source.name}
+        settings["name"] = source.name
     takes_all = any(p.kind is p.VAR_KEYWORD for p in _parameters(source.load))
     known = locate_takes.keys() | load_takes.keys()
     if "name" in options:
         _check_own_name(name, source, options["name"])
     dispensable = {"split_seed": 0, "shares": SHARES}
-    every = settings | options
+    every = {**settings, **options}
     # A data set that cannot be 3D is detected by its spatial_dims after loading.
     quiet = {
         key
@@ -347,7 +355,7 @@ def _dealt(
     if missing:
         example = f"; {_NIFTI_EXAMPLE}" if source.load is load_nifti else ""
         home = f" ({home_of(source.plugin)})" if source.plugin else ""
-        raise ConfigError(f"task {name!r}{home} needs the options {', '.join(missing)}{example}")
+        raise MissingSettingError(f"task {name!r}{home} needs the options {', '.join(missing)}{example}")
     for_folder = {key: value for key, value in every.items() if key in locate_takes}
     for_loader = {
         key: value

@@ -21,6 +21,10 @@ class ConfigError(AnalogmedError, ValueError):
     """A setting is unknown, out of range or inconsistent with other settings."""
 
 
+class MissingSettingError(ConfigError):
+    """A setting that has no default is not given."""
+
+
 class CheckpointError(AnalogmedError):
     """A checkpoint is damaged or does not fit the network."""
 

@@ -137,6 +137,38 @@ def test_settings_that_do_not_suffice_are_a_warning(tmp_path, capsys, monkeypatc
     assert "split and classes are not checked: task 'nifti' needs the options classes" in found
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["--task", "nifti", "--task.options.clases", "{organ: [1]}"],
+            "task 'nifti': unknown option 'clases'; did you mean 'classes'?",
+        ),
+        (["--task", "lgg"], "task 'lgg': unknown option 'images'; choose from:"),
+        (
+            ["--task.options.phantom_patient", "3"],
+            "task 'phantom_brain': unknown option 'phantom_patient'; did you mean",
+        ),
+    ],
+)
+def test_an_unknown_option_of_a_task_is_an_error_before_any_file_is_read(
+    given, message, tmp_path, capsys
+):
+    write_volumes(tmp_path, {"p1": [1]})
+    words = ["verify", str(tmp_path), "--images", "*_mr.nii", "--label", "*_organ.nii"]
+    assert main([*words, *given]) == 2
+    written = capsys.readouterr()
+    assert written.err.startswith(f"error: {message}")
+    assert written.out == ""
+
+
+def test_an_option_with_a_wrong_value_is_a_problem(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    write_volumes(tmp_path, {"p1": [1]})
+    assert main(of_classes(tmp_path, "[organ]")) == 1
+    assert "for instance {tumour: [1]}, got ['organ']" in capsys.readouterr().out
+
+
 def test_a_split_file_of_a_phantom_is_checked_against_its_files(
     brain, tmp_path, capsys, monkeypatch
 ):
