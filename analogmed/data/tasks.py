@@ -355,7 +355,8 @@ def _dealt(
     if missing:
         example = f"; {_NIFTI_EXAMPLE}" if source.load is load_nifti else ""
         home = f" ({home_of(source.plugin)})" if source.plugin else ""
-        raise MissingSettingError(f"task {name!r}{home} needs the options {', '.join(missing)}{example}")
+        what = f"task {name!r}{home}"
+        raise MissingSettingError(f"{what} needs the options {', '.join(missing)}{example}")
     for_folder = {key: value for key, value in every.items() if key in locate_takes}
     for_loader = {
         key: value
