@@ -133,23 +133,21 @@ def test_network_without_blocks_is_refused_by_name():
 @pytest.mark.exhaustive
 def test_checkpointing_lowers_the_peak_of_memory():
     program = """
-        import re, torch
+        import torch
         from pathlib import Path
+        from analogmed.foundation.process import bytes_by_name
         from analogmed.models import build_model
         from analogmed.training.memory import checkpoint_activations
         torch.set_num_threads(1)
-
-        def kib(entry):
-            return int(re.search(entry + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
         def step(images, checkpointing):
             model = build_model("unet", in_channels=1, out_channels=1, features=8)
             if checkpointing:
                 checkpoint_activations(model)
-            before = kib("VmRSS")
+            before = bytes_by_name("/proc/self/status")["VmRSS"]
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
             model(images).mean().backward()
-            return kib("VmHWM") - before
+            return bytes_by_name("/proc/self/status")["VmHWM"] - before
 
         for checkpointing in (True, False):  # torch loads what it needs for these
             step(torch.rand(2, 1, 32, 32), checkpointing)

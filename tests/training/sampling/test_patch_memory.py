@@ -11,12 +11,12 @@ import ctypes, gc, sys
 from pathlib import Path
 import numpy as np
 from analogmed.data import Case, Sample, Task
+from analogmed.foundation.process import bytes_by_name
 from analogmed.training.settings import LoadingConfig
 from analogmed.training.sampling.patches import PatchSampler
 
 def status_mb(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024e-6 for line in lines if line.startswith(field))
+    return bytes_by_name("/proc/self/status")[field] / 1e6
 
 def read(case):
     return Sample(np.load(case.images[0]), np.load(case.labels[0]), (1.0, 1.0), case)
