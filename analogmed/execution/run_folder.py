@@ -19,7 +19,12 @@ import torch
 
 from analogmed.foundation.credentials import masked_values
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.files import ensure_writable, remove_leftovers, write_text_atomically
+from analogmed.foundation.files import (
+    NewFiles,
+    ensure_writable,
+    remove_leftovers,
+    write_text_atomically,
+)
 from analogmed.foundation.locks import FileLock
 from analogmed.foundation.settings.paths import write_settings
 from analogmed.tables.table import Table
@@ -33,14 +38,16 @@ _held: set[Path] = set()
 
 
 @contextmanager
-def locked(folder: Path | str) -> Iterator[Path]:
+def locked(folder: Path | str, *traces: str) -> Iterator[Path]:
     """Lock a run folder for one run; the folder is created if missing.
 
     The lock is released when the process ends for any reason. A run inside another one of the same
-    process can use the same folder.
+    process can use the same folder. A run that raises an error before it has written a result
+    leaves nothing that it has created.
 
     Args:
         folder: run folder.
+        *traces: names of files that the run writes before its results.
 
     Yields:
         The folder, without temporary files of killed runs.
@@ -48,6 +55,7 @@ def locked(folder: Path | str) -> Iterator[Path]:
     Raises:
         ConfigError: another run is writing to the folder, or it cannot be written.
     """
+    new = NewFiles(folder)
     folder = ensure_writable(folder)
     place = folder.resolve()
     if place in _held:
@@ -60,6 +68,9 @@ def locked(folder: Path | str) -> Iterator[Path]:
         lock.path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         remove_leftovers(folder)
         yield folder
+    except BaseException:
+        new.remove(LOCK, WRITTEN, *traces)
+        raise
     finally:
         with suppress(OSError, ConfigError):
             WrittenFiles(folder).settle()

@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from analogmed.execution.unit import canonical, key_of
 from analogmed.foundation.credentials import is_masked, masked
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.files import ensure_writable, write_atomically
+from analogmed.foundation.files import NewFiles, ensure_writable, write_atomically
 from analogmed.tables.results import COLUMNS
 
 UNITS = "units"
@@ -90,13 +90,16 @@ class Store:
         return "memory" in self._protocols
 
     def ensure_writable(self) -> None:
-        """Check that a result can be written, before it is computed.
+        """Check that a result can be written, before it is computed; nothing is left.
 
         Raises:
             ConfigError: the store cannot be written; the message reports the reason.
         """
         if isinstance(self._files, LocalFileSystem):
-            ensure_writable(f"{self._root}/{UNITS}")
+            units = f"{self._root}/{UNITS}"
+            new = NewFiles(units)
+            ensure_writable(units)
+            new.remove()
             return
         probe = f"{self._root}/{UNITS}/.writable-{uuid.uuid4().hex}"
         self._put(probe, b"\0" * 4096)

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from analogmed.foundation.errors import ConfigError, DataError
@@ -67,6 +67,65 @@ def ensure_writable(folder: Path | str) -> Path:
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error}; give another with --out") from error
     return folder
+
+
+class NewFiles:
+    """What a run creates in a folder, to remove it if the run ends before it has any result.
+
+    Args:
+        folder: folder before the run; it may be missing.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = Path(folder)
+        self._missing = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        self._present = set(self._entries())
+
+    def remove(self, *traces: str) -> None:
+        """Remove new files that are no results, and new empty folders; with a result, all stay.
+
+        Args:
+            *traces: names of files in the folder that are no results, such as locks.
+        """
+        with suppress(OSError):  # the error that ended the run is the one to report
+            new = [path for path in self._entries() if path not in self._present]
+            for path in new:
+                remove_empty_folders(path)
+            left = [path for path in new if path.exists()]
+            if all(path.name in traces for path in left):
+                for path in left:
+                    path.unlink()
+                for path in self._missing:
+                    path.rmdir()
+
+    def _entries(self) -> list[Path]:
+        return list(self._folder.iterdir()) if self._folder.is_dir() else []
+
+
+def remove_empty_folders(folder: Path) -> None:
+    """Remove the folders without files below a folder, and the folder itself if none is left."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # not empty
+            Path(path).rmdir()
+
+
+@contextmanager
+def removed_if_refused(folder: Path | str, *traces: str) -> Iterator[Path]:
+    """Create a folder for a block of code; remove it if the block raises an error without a result.
+
+    Args:
+        folder: folder that the block writes to.
+        *traces: names of files in the folder that are no results.
+
+    Raises:
+        ConfigError: see :func:`ensure_writable`.
+    """
+    new = NewFiles(folder)
+    try:
+        yield ensure_writable(folder)
+    except BaseException:
+        new.remove(*traces)
+        raise
 
 
 def require_folder(path: Path | str) -> Path:

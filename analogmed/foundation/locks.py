@@ -16,7 +16,7 @@ class FileLock:
     """Exclusive lock on a file, shared by all processes that can access its folder.
 
     Args:
-        path: lock file; created if missing and never deleted.
+        path: lock file; created if missing. Only a process that holds the lock may delete it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,17 +38,27 @@ class FileLock:
         """
         if fcntl is None:
             raise OSError(errno.ENOTSUP, "this operating system has no fcntl.flock")
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        while True:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                os.close(handle)
+                return False
+            except BaseException:
+                os.close(handle)
+                raise
+            if self._is_of(handle):
+                self._handle = handle
+                return True
+            os.close(handle)
+
+    def _is_of(self, handle: int) -> bool:
+        """Return whether an open file is still the lock file, which its last holder may delete."""
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(handle)
+            return os.path.samestat(os.fstat(handle), self.path.stat())
+        except FileNotFoundError:
             return False
-        except BaseException:
-            os.close(handle)
-            raise
-        self._handle = handle
-        return True
 
     def release(self) -> None:
         """Release the lock, if this process holds it."""

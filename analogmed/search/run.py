@@ -15,9 +15,9 @@ from optuna.samplers import BaseSampler
 from analogmed.data.case import Task
 from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
-from analogmed.execution.run_folder import RunFolder, describe_run
+from analogmed.execution.run_folder import ENVIRONMENT, WRITTEN, RunFolder, describe_run
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
-from analogmed.foundation.files import ensure_writable
+from analogmed.foundation.files import NewFiles, ensure_writable
 from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.forms import takes_keywords
@@ -41,6 +41,7 @@ from analogmed.search.supernet.weights import refuse_leakage
 from analogmed.search.trials.journal_lock import FileLock
 from analogmed.search.trials.queue import ClaimedTrial, TrialQueue, TrialStatus
 from analogmed.search.trials.study import (
+    FILES,
     has_begun,
     is_without_patients,
     open_study,
@@ -55,6 +56,7 @@ LOGGER = "analogmed.search"
 """Name of the logger that reports each network, at level INFO."""
 _PATIENCE_S = 2.0
 _SETTINGS = "search.yaml"
+_START = ".start.lock"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def search(config: SearchConfig) -> SearchResult:
         AnalogmedError: every network failed.
         KeyboardInterrupt: the search was interrupted; the message states how to resume it.
     """
-    folder = ensure_writable(config.folder)
+    folder = config.folder
     ledger, make, task = begin(config, folder)
     _logger.info("%d of %d networks are known", ledger.spent(), config.budget)
     try:
@@ -208,13 +210,20 @@ def _check_objectives(config: SearchConfig, task: Task) -> None:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[RunFolder]:
-    """Let one process write the files of a search; then release names of files not written."""
+    """Let one process write the files of a search; then release names of files not written.
+
+    A process that raises an error before any has begun the search leaves nothing that it created.
+    """
     always: tuple[Table | str, ...] = (SELECTION, CANDIDATES, FRONT)
     optional: tuple[Table | str, ...] = (*FIGURES, IMPORTANCE, FIGURE)
     run = RunFolder(folder, always, optional, settings=_SETTINGS)
-    with FileLock(folder / ".start.lock").held():
+    new = NewFiles(folder)
+    with FileLock(ensure_writable(folder) / _START).held():
         try:
             yield run
+        except BaseException:
+            new.remove(_START, *FILES, WRITTEN, ENVIRONMENT, SELECTION, _SETTINGS)
+            raise
         finally:
             run.files.settle()
 

@@ -66,7 +66,7 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, ranks: Ranks) -> Path:
-    with one_run(config.folder, ranks):
+    with one_run(config.folder, ranks, SETTINGS):
         return _run(config, ranks)
 
 

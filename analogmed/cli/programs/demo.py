@@ -16,7 +16,7 @@ from analogmed.data.settings import TaskConfig
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.preparation import checkpoint_paths
 from analogmed.evaluation.settings import Experiment, SweepConfig
-from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.files import removed_if_refused, write_text_atomically
 from analogmed.foundation.strict_yaml import dump_yaml
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.report import render_evaluation, write_report
@@ -29,6 +29,7 @@ from analogmed.training import load_checkpoint
 
 NETWORKS = ("unet-digital", "unet-hwa")
 _TIMES_S = (T0_S, DAY_S, MONTH_S)
+_SPLIT = "split.yaml"
 _OTHER_CHIP = r".* was trained for another chip \([\w-]+ and its arguments\)$"
 
 
@@ -41,8 +42,8 @@ def run(settings: DemoConfig) -> None:
         AnalogmedError: a unit of work failed.
     """
     start = time.monotonic()
-    planned = experiments(settings)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), removed_if_refused(settings.out, _SPLIT):
+        planned = experiments(settings)
         warnings.filterwarnings("ignore", _OTHER_CHIP)  # printed below
         results = [evaluate(experiment) for experiment in planned]
     for found in results:
@@ -91,7 +92,7 @@ def _task(paths: Sequence[Path], settings: DemoConfig) -> TaskConfig:
         "train": [name for name in patients if name in trained],
         "test": [name for name in patients if name not in trained][: settings.patients],
     }
-    file = ensure_writable(settings.out) / "split.yaml"
+    file = settings.out / _SPLIT
     return TaskConfig(split_file=write_text_atomically(file, dump_yaml(split)), options=options)
 
 

@@ -3,7 +3,7 @@
 from analogmed.cli.exit_status import log_traceback
 from analogmed.cli.settings import ReportConfig
 from analogmed.foundation.errors import DataError
-from analogmed.foundation.files import ensure_writable, require_folder
+from analogmed.foundation.files import removed_if_refused, require_folder
 from analogmed.report.writer import InconsistentRunError, write_report
 
 
@@ -11,9 +11,9 @@ def run(settings: ReportConfig) -> None:
     """Write the page and print its files."""
     for folder in settings.runs:
         require_folder(folder)
-    ensure_writable(settings.out or settings.runs[0])
     try:
-        written = write_report(settings.runs, settings.out)
+        with removed_if_refused(settings.out or settings.runs[0]):
+            written = write_report(settings.runs, settings.out)
     except InconsistentRunError as error:
         raise DataError(
             f"{error}. If the error persists, report it with its traceback{log_traceback(error)}"

@@ -59,7 +59,7 @@ def train_supernet(config: SupernetConfig) -> Path:
         DataError: a task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
-    with joined(config.device) as ranks, one_run(config.folder, ranks):
+    with joined(config.device) as ranks, one_run(config.folder, ranks, SETTINGS):
         return _train(config, ranks)
 
 

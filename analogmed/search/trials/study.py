@@ -25,6 +25,8 @@ from analogmed.search.trials.database import database
 from analogmed.search.trials.journal_lock import JournalLock
 
 LOG = "study.log"
+FILES = (LOG, JournalLock(Path(LOG)).path.name)
+"""Files of a study in a run folder."""
 CONFIGURATION = "configuration"
 """Attribute of a study: the settings of its search."""
 

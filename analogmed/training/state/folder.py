@@ -153,13 +153,18 @@ class TrainingFolder:
 
 
 @contextmanager
-def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
+def one_run(folder: Path, ranks: Ranks, settings: str) -> Iterator[None]:
     """Lock a run folder for the processes of one run.
+
+    Args:
+        folder: run folder.
+        ranks: processes of the run.
+        settings: name of the file of settings.
 
     Raises:
         ConfigError: another run is writing to the folder, or it cannot be written.
     """
-    with locked(folder) if ranks.is_first else nullcontext():
+    with locked(folder, settings, ENVIRONMENT) if ranks.is_first else nullcontext():
         yield
 
 
