@@ -78,7 +78,9 @@ class NewFiles:
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder)
-        self._missing = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        self._missing = [
+            path for path in (self._folder, *self._folder.parents) if not path.exists()
+        ]
         self._present = set(self._entries())
 
     def remove(self, *traces: str) -> None:

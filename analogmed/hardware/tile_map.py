@@ -148,10 +148,10 @@ class TileMap(Rendered):
 
         Returns:
             columns ``layer``, ``type``, ``rows`` and ``cols`` (of one group's matrix), ``groups``,
-            ``row_tiles`` and ``col_tiles`` (of one group), ``tiles``, ``cells``, ``utilisation``,
-            ``reuse_factor``, ``macs``.
+            ``row_tiles`` and ``col_tiles`` (of one group), ``copies`` (if a layer has several),
+            ``tiles``, ``cells``, ``utilisation``, ``reuse_factor``, ``macs``.
         """
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "layer": layer.name,
                 "type": layer.type,
@@ -160,6 +160,7 @@ class TileMap(Rendered):
                 "groups": layer.groups,
                 "row_tiles": len(layer.row_sizes),
                 "col_tiles": len(layer.col_sizes),
+                "copies": layer.copies,
                 "tiles": layer.tiles,
                 "cells": layer.cells,
                 "utilisation": layer.utilisation,
@@ -168,6 +169,8 @@ class TileMap(Rendered):
             }
             for layer in self.layers
         )
+        has_copies = any(layer.copies > 1 for layer in self.layers)
+        return table if has_copies else table.drop(columns="copies")
 
     def digital_table(self) -> pd.DataFrame:
         """Return one row per digital layer, in the network's order.

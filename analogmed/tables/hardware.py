@@ -1,5 +1,7 @@
 """Tables of the costs of networks on tiles."""
 
+from collections.abc import Iterable
+
 from analogmed.tables.table import Columns, Table
 
 MEANS = {
@@ -51,3 +53,12 @@ NETWORKS = Table(
     ),
 )
 """Held-out networks: predicted and measured latency."""
+
+
+def item_of(inputs: Iterable[str]) -> str:
+    """Return the word for one input of a network: ``slice`` of two dimensions, ``input`` of others.
+
+    Args:
+        inputs: sizes as in the column ``input``, such as ``3 x 256 x 256``.
+    """
+    return "slice" if all(size.count(" x ") == 2 for size in inputs) else "input"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ from analogmed.report import (
     slice_timeline,
     tile_occupancy,
 )
-from analogmed.tables.hardware import LAYERS, SKIP_BUFFERS, SUMMARY, TILES, TIMELINE
+from analogmed.report.text_table import terminal
+from analogmed.tables.hardware import LAYERS, SKIP_BUFFERS, SUMMARY, TILES, TIMELINE, item_of
 
 _DEVICE = ("device", "threads", "runtime")
 _FIGURES = "figures"
+_WIDTH = 100
 
 
 def run(options: MapConfig) -> None:
@@ -139,23 +142,30 @@ def _print(results: list[_Result], options: MapConfig) -> None:
     for result in results:
         if options.packing != "none":
             placed = result.placement
-            print(
+            _say(
                 f"{result.name}: packed ({options.packing}) on {placed.tiles} tiles, of which "
-                f"{placed.shared_tiles} are shared; {placed.utilisation:.1%} of their cells used\n"
+                f"{placed.shared_tiles} are shared; {placed.utilisation:.1%} of their cells used"
             )
+        if options.row_copies > 1 and all(layer.copies == 1 for layer in result.mapped.layers):
+            _say(f"{result.name}: no layer has few enough rows for copies of its weights")
     digital = _stacked(results, lambda result: result.mapped.digital_table())
     if len(digital):
         print(render_digital(digital))
     if results[0].cost is not None:
         print(render_costs(costs))
-        print(f"{options.level}: {results[0].cost.profile.figures(options.level).source}.\n")
+        _say(f"{options.level}: {results[0].cost.profile.figures(options.level).source}.")
     for result in results:
         if device := result.on_device:
-            print(
+            _say(
                 f"{result.name}: {device['digital_ms']:.3g} ms digitally on "
                 f"{device['digital_device']}, threads: {device['digital_threads']}, "
                 f"{device['digital_runtime']}; sum over its measured operations"
             )
+
+
+def _say(text: str) -> None:
+    """Print a sentence in lines of the width of the tables, and an empty line."""
+    print(terminal(text, width=_WIDTH))
 
 
 def _write(results: list[_Result], folder: RunFolder, options: MapConfig) -> None:
@@ -175,7 +185,8 @@ def _write(results: list[_Result], folder: RunFolder, options: MapConfig) -> Non
         _draw(reuse_per_layer, result.mapped.table(), f"{name}-reuse.png", result, folder)
         if result.cost is not None:
             timeline = result.cost.timeline(options.drawn_slices)
-            _draw(slice_timeline, timeline, f"{name}-pipeline.png", result, folder)
+            draw = partial(slice_timeline, item=item_of([result.input]))
+            _draw(draw, timeline, f"{name}-pipeline.png", result, folder)
 
 
 def _draw(

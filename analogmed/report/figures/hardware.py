@@ -116,7 +116,12 @@ def reuse_per_layer(
 
 
 def slice_timeline(
-    timeline: pd.DataFrame, path: Path | str, *, title: str = "", width_in: float = WIDTH_IN
+    timeline: pd.DataFrame,
+    path: Path | str,
+    *,
+    title: str = "",
+    width_in: float = WIDTH_IN,
+    item: str = "slice",
 ) -> Path:
     """Draw the slices of a pipelined stack in each layer as a Gantt chart.
 
@@ -125,6 +130,7 @@ def slice_timeline(
         path: ``.png`` or ``.svg`` file.
         title: text above the chart; profile and level are appended.
         width_in: width of the figure in inches.
+        item: word for one input of the network.
 
     Raises:
         DataError: the timeline is empty, or a column is missing.
@@ -152,7 +158,7 @@ def slice_timeline(
                 color=palette[int(number) % len(palette)],
                 edgecolor=palette[int(number) % len(palette)],
                 linewidth=0.7,  # keeps short bars visible
-                label=f"slice {number + 1}",
+                label=f"{item} {number + 1}",
             )
         _layer_axis(axes, names)
         axes.set_xlim(0, timeline["end_ms"].max())

@@ -1,6 +1,7 @@
 """Runs of ``analogmed hardware map``."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from analogmed.report.page.sections import PageFigure, Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.hardware import estimate_tables, layers_table, tiles_table
 from analogmed.report.text import count_range, format_quantity, format_share
-from analogmed.tables.hardware import LAYERS, SUMMARY, TILES, TIMELINE
+from analogmed.tables.hardware import LAYERS, SUMMARY, TILES, TIMELINE, item_of
 from analogmed.tables.table import records
 
 _MOST_DRAWN = 8
@@ -38,8 +39,9 @@ def _size(row: dict[str, Any]) -> str:
 
 
 def _cost(row: dict[str, Any]) -> str:
+    size, latency = row["input"], format_quantity(row["latency_ms"])
     return (
-        f"One slice of {row['input']} takes {format_quantity(row['latency_ms'])} ms and "
+        f"One {item_of([size])} of {size} takes {latency} ms and "
         f"{format_quantity(row['energy_mj'])} mJ in {row['model']}, estimated for {row['profile']} "
         f"(level {row['level']})."
     )
@@ -84,8 +86,11 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 def _figures(run: Run, model: str, key: str) -> Iterator[PageFigure]:
     timeline = _of(run, "timeline", model)
     if not timeline.empty:
-        alt = f"Slices of a stack in each layer of {model} over time; the table has the times"
-        yield page_figure(slice_timeline, timeline, f"{key}-pipeline", alt, narrow=False)
+        item = item_of(_of(run, "summary", model)["input"])
+        draw = partial(slice_timeline, item=item)
+        stack = f"{item.title()}s of a stack"
+        alt = f"{stack} in each layer of {model} over time; the table has the times"
+        yield page_figure(draw, timeline, f"{key}-pipeline", alt, narrow=False)
     if not (tiles := _of(run, "tiles", model)).empty:
         alt = f"Tiles of each layer of {model}, filled where they store weights"
         yield page_figure(tile_occupancy, tiles, f"{key}-tiles", alt, paper=True, narrow=False)

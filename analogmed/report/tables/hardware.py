@@ -10,45 +10,48 @@ import pandas as pd
 
 from analogmed.report.text import format_quantity, format_share
 from analogmed.report.text_table import Column, TextTable, terminal
-from analogmed.tables.hardware import MEANS
+from analogmed.tables.hardware import MEANS, item_of
 from analogmed.tables.table import records, require_columns
 
 WIDTH = 120
 TILES = {
-    "parameters": "parameters\n",
+    "parameters": "parameters",
     "analog_layers": "layers\non tiles",
-    "tiles": "\ntiles",
+    "tiles": "tiles",
     **MEANS,
 }
 PLACED = {
-    "tiles_placed": "\ntiles",
+    "tiles_placed": "tiles",
     "utilisation_placed": "cells\nused",
-    "chips": "\nchips",
+    "chips": "chips",
     "area_mm2": "area\nmm2",
-    "latency_ms": "one slice\nms",
+    "latency_ms": "one\n{item}\nms",
     "interval_ms": "interval\nms",
-    "throughput_per_s": "slices\nper s",
-    "stack_ms": "{slices} slices\nms",
+    "throughput_per_s": "{item}s\nper s",
+    "stack_ms": "{slices}\n{item}s\nms",
     "stack_pipelined_ms": "pipelined\nms",
-    "energy_mj": "one slice\nmJ",
-    "tops_per_w": "\nTOPS/W",
+    "energy_mj": "one\n{item}\nmJ",
+    "tops_per_w": "TOPS/W",
     "skip_buffer_kib": "skips\nKiB",
 }
 LAYERS = {
-    "type": "\ntype",
-    "rows": "\nrows",
-    "cols": "\ncols",
-    "groups": "\ngroups",
-    "tiles": "\ntiles",
-    "utilisation": "\nutilisation",
+    "type": "type",
+    "rows": "rows",
+    "cols": "cols",
+    "groups": "groups",
+    "copies": "copies",
+    "tiles": "tiles",
+    "utilisation": "utilisation",
     "reuse_factor": "reuse\nfactor",
-    "replicas": "\nreplicas",
+    "replicas": "replicas",
     "time_ms": "time\nms",
     "bound_by": "bound\nby",
     "energy_mj": "energy\nmJ",
 }
+_ONLY_IF_SEVERAL = ("groups", "copies", "replicas")
+"""Columns of :data:`LAYERS` that are left out where each layer has one."""
 
-DIGITAL = {"layer": "\nlayer", "macs": "\nMACs", "mac_share": "share of\nall MACs"}
+DIGITAL = {"layer": "layer", "macs": "MACs", "mac_share": "share of\nall MACs"}
 
 
 def render_tiles(costs: pd.DataFrame) -> str:
@@ -83,7 +86,7 @@ def estimate_tables(costs: pd.DataFrame) -> list[TextTable]:
     """Return time, energy and area, one line per network, a table per profile and level.
 
     Args:
-        costs: one row per network with ``model`` and the result of
+        costs: one row per network with ``model``, ``input`` and the result of
             ``analogmed.hardware.Cost.summary``, with its tiles as ``tiles_placed``.
 
     Raises:
@@ -98,10 +101,11 @@ def estimate_tables(costs: pd.DataFrame) -> list[TextTable]:
 def _estimates(costs: pd.DataFrame) -> Iterator[tuple[TextTable, list[str]]]:
     """Yield each table of :func:`estimate_tables`, and lines about layers that it lacks."""
     kinds = ["profile", "level", "slices", "packing"]
-    require_columns(costs, ["model", *kinds, "uncosted_layers", *PLACED])
+    require_columns(costs, ["model", "input", *kinds, "uncosted_layers", *PLACED])
     for (profile, level, slices, packing), rows in costs.groupby(kinds, sort=False):
         packed = "" if packing == "none" else f", packed ({packing})"
-        heads = {name: head.format(slices=slices) for name, head in PLACED.items()}
+        words = {"slices": slices, "item": item_of(rows["input"])}
+        heads = {name: head.format(**words) for name, head in PLACED.items()}
         table = _table(f"Estimates for {profile}, level {level}{packed}", rows, heads)
         yield table, [_left_out(row) for row in records(rows[rows["uncosted_layers"] > 0])]
 
@@ -135,10 +139,9 @@ def layers_table(layers: pd.DataFrame, title: str) -> TextTable:
     """
     require_columns(layers, ["layer", "tiles", "utilisation", "reuse_factor"])
     heads = {name: head for name, head in LAYERS.items() if name in layers.columns}
-    if "groups" in heads and (layers["groups"] == 1).all():
-        del heads["groups"]
-    if "replicas" in heads and (layers["replicas"] == 1).all():
-        del heads["replicas"]
+    for name in _ONLY_IF_SEVERAL:
+        if name in heads and (layers[name] == 1).all():
+            del heads[name]
     return _table(title, layers, heads, first="layer")
 
 
@@ -163,9 +166,12 @@ def _table(
     *,
     first: str = "model",
 ) -> TextTable:
+    lines = max(head.count("\n") for head in heads.values())
+    lowered = {name: "\n" * (lines - head.count("\n")) + head for name, head in heads.items()}
+    name_head = "\n" * lines + first
     columns = [
-        Column(f"\n{first}", itemgetter(first), is_text=True, wrap="anywhere", least_width=10),
-        *(Column(head, partial(_cell, name), wrap="no") for name, head in heads.items()),
+        Column(name_head, itemgetter(first), is_text=True, wrap="anywhere", least_width=8),
+        *(Column(head, partial(_cell, name), wrap="no") for name, head in lowered.items()),
     ]
     return TextTable.of(title, columns, records(rows), spaced=False)
 

@@ -171,6 +171,33 @@ def test_a_profile_of_ones_own_is_used(capsys, tmp_path):
     assert "mvm_only: my measurement" in out
 
 
+def test_copies_of_weights_are_listed_by_layer(capsys, tmp_path):
+    status, out, _ = run(capsys, *SMALL, "--row_copies", 4, "--out", tmp_path)
+    assert status == 0
+    heads, first = (next(x for x in out.splitlines() if w in x) for w in (" layer ", " encoder1.c"))
+    assert first.split()[heads.split().index("copies")] == "4"
+    assert pd.read_csv(tmp_path / "layers.csv")["copies"][0] == 4
+    status, out, _ = run(
+        capsys,
+        "--model",
+        "unet(features=64)",
+        "--input",
+        64,
+        32,
+        32,
+        "--profile",
+        "none",
+        "--tile_size",
+        16,
+        "--row_copies",
+        2,
+    )
+    assert "unet(features=64): no layer has few enough rows for copies of its weights" in out
+    status, _, err = run(capsys, *SMALL, "--hardware.row_copies", 4)
+    assert status == 2
+    assert "unknown option --hardware.row_copies; did you mean '--row_copies'?" in err
+
+
 def test_3d_networks_are_estimated_too(capsys):
     status, out, _ = run(capsys, "--model", "unet(features=2)", "--input", 1, 16, 16, 16)
     assert status == 0

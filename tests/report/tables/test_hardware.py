@@ -57,12 +57,21 @@ def test_tiles_are_one_line_per_network_with_the_three_means():
 def test_costs_stand_under_their_profile_and_level():
     text = render_costs(COSTS)
     assert "Estimates for hermes-1-phase, level mvm_only" in text
-    assert "155 slices" in text
+    heads = [" ".join(line.split()) for line in text.splitlines()[2:5]]
+    assert heads[0] == "one 155 one"
+    assert heads[1] == "cells area slice interval slices slices pipelined slice skips"
     line = next(line for line in text.splitlines() if " unet " in line)
     assert line.split() == [
         "unet", "147", "70.00%", "3", "93.5", "55.06", "8.712", "114.8", "8,535", "1,397", "12.85",
         "1.795", "5,888",
     ]  # fmt: skip
+
+
+def test_an_input_that_is_no_image_is_not_called_a_slice():
+    for size in ("1 x 64 x 64 x 32", "12 x 5000"):
+        text = render_costs(COSTS.assign(input=size))
+        assert "input interval inputs inputs pipelined input" in " ".join(text.split())
+        assert "slice" not in text
 
 
 def test_what_is_not_known_is_a_dash():
@@ -86,7 +95,7 @@ def test_packing_is_told():
     assert "packed (first_fit)" in render_costs(COSTS.assign(packing="first_fit"))
 
 
-def test_layers_show_replicas_and_groups_only_where_there_are_some():
+def test_layers_show_replicas_copies_and_groups_only_where_there_are_some():
     layers = pd.DataFrame(
         {
             "layer": ["a", "b"],
@@ -98,9 +107,14 @@ def test_layers_show_replicas_and_groups_only_where_there_are_some():
         }
     )
     plain = render_layers(layers, "Layers")
-    assert "groups" not in plain and "replicas" not in plain
-    full = render_layers(layers.assign(groups=[1, 4], replicas=[8, 1]), "Layers")
-    assert "groups" in full and "replicas" in full
+    assert not {"groups", "copies", "replicas"} & {*plain.split()}
+    full = render_layers(layers.assign(groups=[1, 4], copies=[3, 1], replicas=[8, 1]), "Layers")
+    assert {"groups", "copies", "replicas"} <= {*full.split()}
+
+
+def test_tables_of_a_short_name_are_100_columns_wide_at_most():
+    for text in (render_tiles(COSTS), render_costs(COSTS)):
+        assert max(map(len, text.splitlines())) <= 100
 
 
 def test_no_line_is_wider_than_the_page():
