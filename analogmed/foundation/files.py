@@ -70,7 +70,7 @@ def ensure_writable(folder: Path | str) -> Path:
 
 
 class NewFiles:
-    """What a run creates in a folder, to remove it if the run ends before it has any result.
+    """Files and folders that a run creates in a folder, removed if it ends without any result.
 
     Args:
         folder: folder before the run; it may be missing.
