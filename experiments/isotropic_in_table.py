@@ -24,7 +24,7 @@ TRAININGS = {"digital": "digital", "hwa": "hardware-aware"}
 DIFFERENCES = {
     "dice_digital": "Dice digital",
     "dice_1d": "Dice after a day",
-    "lost after a day": "Dice lost after a day",
+    "drop after a day": "Dice drop after a day",
 }
 N_BOOT = 10_000
 
@@ -46,7 +46,7 @@ def table(bench: BenchmarkTable) -> str:
 def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
     """Return the difference, isotropic minus pyramidal, for three levels and one training."""
     networks = bench.networks("phantom_brain", training=training)
-    networks["lost after a day"] = networks["dice_digital"] - networks["dice_1d"]
+    networks["drop after a day"] = networks["dice_digital"] - networks["dice_1d"]
     described = [_described(Genotype.of(genotype)) for genotype in networks["genotype"]]
     networks[["blocks", "shape"]] = pd.DataFrame(described, index=networks.index)
     pairs = networks.dropna(subset="shape").pivot(index="blocks", columns="shape")

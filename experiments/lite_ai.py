@@ -249,7 +249,7 @@ def described(row: Row, trained: nn.Module, task: Task, chips: int) -> dict[str,
         "CPU time of a pass (ms)": f"{pass_ms(network, first[:1]):.1f}",
         "AUROC digital": shown("digital", ("auroc", "low", "high")),
         "AUROC after 1 day": shown(DAY, ("auroc", "low", "high")),
-        "lost in 1 day": shown(DAY, ("drop", "drop_low", "drop_high")),
+        "drop in 1 day": shown(DAY, ("drop", "drop_low", "drop_high")),
     }
 
 

@@ -1,6 +1,8 @@
 """Levels: when a network counts as trained, how a limit is described, when patients are few."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +10,14 @@ import pandas as pd
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import is_metric, label_of
 from analogmed.metrics.registry import metric as metric_of
-from analogmed.report.text import count_range, format_fixed, format_level
+from analogmed.report.names import normalised_name
+from analogmed.report.text import count_range, format_fixed, format_level, in_interval
+from analogmed.tables.estimates import ENDS, drop_word
 
 FEW_PATIENTS, ENOUGH_PATIENTS = 10, 20
 """Number of patients below which a finding asks for more, and the number that it asks for."""
+MOST_WIDTH = 0.5
+"""Largest width of the interval of a digital value, relative to the value, for normalised ones."""
 NEAR_CHANCE = 0.05
 """Largest distance of a score from chance at which a finding names it."""
 
@@ -32,6 +38,20 @@ def few_patients(n_patients: int, level: float) -> Iterator[str]:
             f"Only {count_range([n_patients], 'patient')}: the intervals include the true value "
             f"less often than {format_level(level)}. Evaluate at least {ENOUGH_PATIENTS} patients."
         )
+
+
+def with_cautions(findings: Iterable[str], cautions: Iterable[str]) -> tuple[str, ...]:
+    """Return findings with cautions directly after the first of them, in the same paragraph.
+
+    Example:
+        >>> with_cautions(["Dice drops by 0.1.", "It rises."], ["Only 3 patients."])
+        ('Dice drops by 0.1. Only 3 patients.', 'It rises.')
+        >>> with_cautions([], ["Only 3 patients."])
+        ('Only 3 patients.',)
+    """
+    first, rest = [*findings][:1], [*findings][1:]
+    head = " ".join([*first, *cautions])
+    return (*([head] if head else []), *rest)
 
 
 def has_learned(metric: str, digital: float) -> bool:
@@ -60,16 +80,51 @@ def below_level(metric: str, digital: float) -> str:
     return f"{format_fixed(digital, 2)}, {side} {metric_of(metric).learned:g}"
 
 
-def low_digital(metric: str, digital: float) -> str:
+def low_digital(metric: str, digital: float, of: str = "") -> str:
     """Return a note on a digital value without the level of comparisons; empty if it has it.
 
+    Args:
+        metric: name of the metric.
+        digital: digital value.
+        of: network of the value, as it follows the metric.
+
     Example:
-        >>> low_digital("dice", 0.4)
-        'digital Dice 0.40, below 0.5: losses and shares on the chip mean little'
+        >>> low_digital("dice", 0.4, " of the U-Net")
+        'the digital Dice of the U-Net is 0.40, below 0.5, so a drop means little'
     """
     below = below_level(metric, digital)
-    note = f"digital {label_of(metric)} {below}: losses and shares on the chip mean little"
+    note = f"the digital {label_of(metric)}{of} is {below}, so a {drop_word(metric)} means little"
     return note if below else ""
+
+
+def unstated(row: Mapping[str, Any], metric: str, of: str = "") -> str:
+    """Return why the normalised value of a network is not stated; empty if it is.
+
+    It is not stated if the digital value is below the level of comparisons, or if the interval of
+    this value is too wide.
+
+    Args:
+        row: network in a summary of one metric.
+        metric: its metric.
+        of: network of the value, as it follows the metric.
+
+    Example:
+        >>> unstated({"digital": 0.8, "digital_low": 0.7, "digital_high": 0.9}, "dice")
+        ''
+        >>> unstated({"digital": 0.4}, "dice").split(", ")[-1]
+        'so a drop means little and the normalised Dice is not stated'
+    """
+    value, low, high = (row.get(f"digital{end}", math.nan) for end in ENDS)
+    what = f"the {normalised_name(metric)} is not stated"
+    if low_value := low_digital(metric, value, of):
+        return f"{low_value} and {what}"
+    if not high - low > MOST_WIDTH * abs(value):
+        return ""
+    interval = in_interval(low, high, row["level"], 2)
+    return (
+        f"the digital {label_of(metric)}{of} is itself uncertain, {format_fixed(value, 2)}"
+        f"{interval}, so {what}"
+    )
 
 
 def near_chance(metric: str, digital: float) -> str:

@@ -2,8 +2,9 @@
 
 import re
 
-from analogmed.metrics.properties import chance_of, is_lower_better
+from analogmed.metrics.properties import chance_of
 from analogmed.metrics.registry import label_of
+from analogmed.tables.estimates import drop_word
 
 _MODELS = {
     "unet": "U-Net",
@@ -58,14 +59,28 @@ def model_name(model: str) -> str:
     return _MODELS.get(model, model)
 
 
-def kept_name(metric: str) -> str:
-    """Return the name of what a chip keeps a share of: a metric, above its chance level if any.
+def normalised_name(metric: str) -> str:
+    """Return the name of a metric on the chip relative to its digital value.
 
     Example:
-        >>> kept_name("dice"), kept_name("auroc")
-        ('Dice', 'AUROC above chance')
+        >>> normalised_name("dice")
+        'normalised Dice'
     """
-    return f"{label_of(metric)} above chance" if chance_of(metric) else label_of(metric)
+    return f"normalised {label_of(metric)}"
+
+
+def normalised_meaning(metric: str) -> str:
+    """Return the definition of a normalised metric as a sentence.
+
+    Example:
+        >>> normalised_meaning("auroc")[:49]
+        'Normalised AUROC: AUROC above chance on the chip '
+    """
+    value = f"{label_of(metric)} above chance" if chance_of(metric) else label_of(metric)
+    return (
+        f"{capitalised(normalised_name(metric))}: {value} on the chip divided by that of the "
+        "digitally trained network of the model, run digitally."
+    )
 
 
 def task_name(task: str) -> str:
@@ -139,15 +154,15 @@ def metric_title(metric: str, unit: str) -> str:
     return label if unit == "1" else f"{label} ({unit})"
 
 
-def loss_title(metric: str, unit: str, lower_is_better: bool | None = None) -> str:
-    """Return the title of the loss of a metric against the digital run, with its unit.
+def drop_title(metric: str, unit: str, lower_is_better: bool | None = None) -> str:
+    """Return the title of the drop of a metric against the digital run, with its unit.
 
     Example:
-        >>> loss_title("dice", "1"), loss_title("hd95", "mm")
-        ('Dice lost against digital', 'HD95 (mm) added against digital')
+        >>> drop_title("dice", "1"), drop_title("hd95", "mm")
+        ('Dice drop against digital', 'HD95 rise against digital (mm)')
     """
-    lower = is_lower_better(metric, lower_is_better)
-    return f"{metric_title(metric, unit)} {'added' if lower else 'lost'} against digital"
+    title = f"{label_of(metric)} {drop_word(metric, lower_is_better)} against digital"
+    return title if unit == "1" else f"{title} ({unit})"
 
 
 def is_synthetic(task: str, case: str = "") -> bool:

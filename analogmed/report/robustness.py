@@ -14,11 +14,11 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import MONTH_S, time_label, to_seconds
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.loss_over_time import has_losses
+from analogmed.report.figures.drop_over_time import has_drops
 from analogmed.report.figures.over_time import metric_over_time
-from analogmed.report.levels import few_patients, low_digital
+from analogmed.report.levels import few_patients, low_digital, with_cautions
 from analogmed.report.names import capitalised, hardware_name, metric_title
-from analogmed.report.page.losses import loss_section
+from analogmed.report.page.drops import drop_section
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
@@ -26,6 +26,7 @@ from analogmed.report.tables.class_scores import MEANING, class_table, low_class
 from analogmed.report.text import age, count_range, format_fixed, format_level, in_interval
 from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
+from analogmed.tables.estimates import drop_word
 from analogmed.tables.table import records
 
 _WIDTH = 80
@@ -43,7 +44,7 @@ class Robustness:
         settings: arguments of the evaluation: ``hardware``, ``metric``, ``times_s``, ``chips``,
             ``seed``, ``inferer``, ``patients``; ``conversion``, further arguments of ``convert``;
             ``options``, further arguments of ``robustness`` as code; empty where they are unknown.
-        chips: loss of each chip at each time, as in ``chip_losses.csv``.
+        chips: drop of each chip at each time, as in ``chip_losses.csv``.
         classes: scores of each class, as in ``class_scores.csv``; empty for a single class.
     """
 
@@ -63,6 +64,10 @@ class Robustness:
     @property
     def _name(self) -> str:
         return label_of(str(self._rows[0]["metric"]))
+
+    @property
+    def _word(self) -> str:
+        return drop_word(str(self._rows[0]["metric"]), self.lower_is_better)
 
     @property
     def _title(self) -> str:
@@ -87,8 +92,8 @@ class Robustness:
         return (
             f"{self._title}: mean over {self._sample}{better}; with its {level} confidence "
             "interval from a two-way bootstrap over patients and chips (digital: patients).",
-            f"Drop: {self._name} {drop}, paired by patient. Where its interval includes 0, the "
-            "drop is not statistically distinguishable from 0.",
+            f"{capitalised(self._word)}: {self._name} {drop}, paired by patient. Where its "
+            f"interval includes 0, the {self._word} is not statistically distinguishable from 0.",
             *(["1 month: 30 days."] if MONTH_S in self.settings.get("times_s", ()) else []),
         )
 
@@ -98,7 +103,7 @@ class Robustness:
         columns = (
             Column("time", _when, is_text=True),
             Column(self._title, lambda row: _cell(row, "estimate", "low", "high")),
-            Column("drop", lambda row: _cell(row, *_DROP)),
+            Column(self._word, lambda row: _cell(row, *_DROP)),
         )
         title = f"{self._title} on the chip"
         return TextTable.of(title, columns, self._rows, caption=self._caption)
@@ -108,7 +113,7 @@ class Robustness:
         """Score of each class, digitally and at one time, with intervals; if there are several."""
         if self.classes.empty or self.classes["time_s"].isna().all():
             return None
-        return class_table(self.classes, f"{self._title} of each class", "drop", dash=False)
+        return class_table(self.classes, f"{self._title} of each class", self._word)
 
     @property
     def _caption(self) -> str:
@@ -142,13 +147,12 @@ class Robustness:
         """Sentences on the result, the most important one first, and its limitations."""
         digital = self._rows[0]
         low = low_digital(str(digital["metric"]), digital["estimate"])
-        return (
-            *self._changes(),
+        cautions = (
             *([f"{capitalised(low)}."] if low else ()),
-            *low_classes(self.classes, networks=False),
             *few_patients(int(digital["n_patients"]), float(digital["level"])),
-            *self.notes,
         )
+        found = [*self._changes(), *low_classes(self.classes, networks=False), *self.notes]
+        return with_cautions(found, cautions)
 
     def _changes(self) -> Iterator[str]:
         """Yield sentences on the largest drop and, if its interval excludes 0, improvement."""
@@ -160,9 +164,9 @@ class Robustness:
         worst = max(on_chip, key=lambda row: row[drop])
         best = min(on_chip, key=lambda row: row[drop])
         if worst[high] < 0:
-            yield f"{self._name} does not drop at any measured time."
+            yield f"{self._name} does not {self._word} at any measured time."
         else:
-            sentence = f"The largest drop of {self._name}, {self._size(worst)}"
+            sentence = f"The largest {self._word} of {self._name}, {self._size(worst)}"
             is_unclear = worst[low] <= 0 <= worst[high]
             unclear = f": not statistically distinguishable from 0 ({self._sample})."
             yield sentence + (unclear if is_unclear else f"; {self._sample}.")
@@ -199,9 +203,9 @@ class Robustness:
         return write_text_atomically(path, to_html([chapter]))
 
     def _over_time(self) -> Section:
-        """Return the section with the figure: the loss or, if it is unknown, the metric."""
-        if has_losses(self.curves):
-            return loss_section(
+        """Return the section with the figure: the drop or, if it is unknown, the metric."""
+        if has_drops(self.curves):
+            return drop_section(
                 self.curves,
                 self.chips,
                 "run1-time",
@@ -308,4 +312,4 @@ def _when(row: Row) -> str:
 
 
 def _cell(row: Row, estimate: str, low: str, high: str) -> Cell:
-    return estimate_cell(row[estimate], row[low], row[high], dash=False)
+    return estimate_cell(row[estimate], row[low], row[high])

@@ -56,7 +56,7 @@ def estimate_cell(
     high: float,
     write: Callable[[float], str] = format_fixed,
     *,
-    dash: bool = True,
+    dash: bool = False,
     unknown: str = "",
 ) -> Cell:
     """Return an estimate with its interval.
@@ -65,7 +65,7 @@ def estimate_cell(
         value: estimate.
         low, high: limits of its interval; NaN if there is none.
         write: format of the three numbers.
-        dash: whether a dash separates limits that are not negative; ``to`` separates others.
+        dash: whether a dash separates limits that are not negative, where ``to`` is too wide.
         unknown: second part of an estimate without an interval.
 
     Example:

@@ -29,8 +29,8 @@ KEPT_START = (
 """Note of a network of which no epoch of its own training is left."""
 Term: TypeAlias = str | float
 """``REFERENCE``, ``OWN_DIGITAL``, or the age of the chip in s."""
-Formula: TypeAlias = Literal["mean", "spread", "difference", "loss", "ratio", "gain"]
-Place: TypeAlias = Literal["terminal", "page", "losses", "figure", "search"]
+Formula: TypeAlias = Literal["mean", "spread", "difference", "drop", "ratio", "gain"]
+Place: TypeAlias = Literal["terminal", "page", "drops", "figure", "search"]
 ENDS = ("", "_low", "_high")
 """Ends of the columns of an estimate: its value, and the limits of its interval."""
 NOT_NEGATIVE = (0.0, float("inf"))
@@ -47,7 +47,7 @@ class Estimate:
             - ``mean``: mean of the term.
             - ``spread``: standard deviation over chips of the mean over cases.
             - ``difference``: first term minus second term.
-            - ``loss``: by how much the second term is worse than the first one.
+            - ``drop``: by how much the second term is worse than the first one.
             - ``ratio``: first term divided by second term.
             - ``gain``: by how much the term is better than that of the digitally trained network
               of the same model on the same chips.
@@ -55,13 +55,13 @@ class Estimate:
         terminal: head in the wide table of the terminal and in Markdown; for a gain, the title of
             its table.
         page: head in the table of results on the page.
-        losses: head in the table of losses on the page.
-        figure: label in the figure of losses.
+        drops: head in the table of drops on the page.
+        figure: label in the figure of drops.
         search: label of an objective of a search.
         in_summary: whether ``summary.csv`` contains it.
 
     An estimate is shown where it has a head. In heads, ``{label}`` stands for the label of the
-    metric, and ``{lost}``, ``{gained}`` and ``{kept}`` for words that fit its direction.
+    metric, and ``{drop}`` for the word for the change to the worse, see :func:`drop_word`.
     """
 
     pattern: str
@@ -69,7 +69,7 @@ class Estimate:
     terms: tuple[Term, ...]
     terminal: str = ""
     page: str = ""
-    losses: str = ""
+    drops: str = ""
     figure: str = ""
     search: str = ""
     in_summary: bool = True
@@ -88,7 +88,7 @@ class Estimate:
         """Return the name of the column for a metric.
 
         Example:
-            >>> drop = Estimate("drop_1d", "loss", (REFERENCE, DAY_S))
+            >>> drop = Estimate("drop_1d", "drop", (REFERENCE, DAY_S))
             >>> drop.column("dice"), drop.column("hd95", primary=False)
             ('drop_1d', 'hd95_drop_1d')
         """
@@ -98,13 +98,8 @@ class Estimate:
 
     def head(self, place: Place, metric: str) -> str:
         """Return the head at a place; empty if the estimate is not shown there."""
-        lower = is_lower_better(metric)
-        return str(getattr(self, place)).format(
-            label=label_of(metric),
-            lost="added" if lower else "lost",
-            gained="saved" if lower else "gained",
-            kept="times digital" if lower else "kept",
-        )
+        head = str(getattr(self, place))
+        return head.format(label=label_of(metric), drop=drop_word(metric))
 
     def bounds(self, metric: str) -> Bounds:
         """Return the smallest and the largest possible value for a metric."""
@@ -117,7 +112,7 @@ class Estimate:
 
     def is_lower_better(self, metric: str) -> bool:
         """Return whether lower values of the estimate are better."""
-        if self.formula in ("loss", "spread"):
+        if self.formula in ("drop", "spread"):
             return True
         return self.formula != "gain" and is_lower_better(metric)
 
@@ -153,7 +148,7 @@ ESTIMATES = (
         "{metric}_1d_std",
         "spread",
         (DAY_S,),
-        losses="spread of chips",
+        drops="spread of chips",
         search="deviation of {label} over chips, 1 day",
     ),
     Estimate(
@@ -166,42 +161,52 @@ ESTIMATES = (
     ),
     Estimate(
         "noise_drop",
-        "loss",
+        "drop",
         (REFERENCE, T0_S),
         terminal="noise drop\n",
-        losses="{lost} at t0",
+        drops="{drop} at t0",
         figure="t0",
     ),
-    Estimate(
-        "avm", "difference", (MONTH_S, SECOND_S), terminal="AVM\n", losses="1 month minus 1 s"
-    ),
+    Estimate("avm", "difference", (MONTH_S, SECOND_S), terminal="AVM\n", drops="1 month minus 1 s"),
     Estimate(
         "normalised_{metric}_1d",
         "ratio",
         (DAY_S, REFERENCE),
-        terminal="1 day /\ndigital",
-        page="{kept} after 1 day",
+        terminal="normalised\n1 day",
+        page="normalised, 1 day",
     ),
-    Estimate("drop_1d", "loss", (REFERENCE, DAY_S), losses="{lost} in 1 day", figure="1 day"),
-    Estimate(
-        "drop_1mo", "loss", (REFERENCE, MONTH_S), losses="{lost} in 1 month", figure="1 month"
-    ),
+    Estimate("drop_1d", "drop", (REFERENCE, DAY_S), drops="{drop} in 1 day", figure="1 day"),
+    Estimate("drop_1mo", "drop", (REFERENCE, MONTH_S), drops="{drop} in 1 month", figure="1 month"),
     Estimate(
         "gain_1d",
         "gain",
         (DAY_S,),
-        terminal="{label} {gained} over digital training after 1 day on the chip",
+        terminal="{label}, gain of training after 1 day on the chip",
         page="gain of training",
     ),
     Estimate(
         "avm_drop",
-        "loss",
+        "drop",
         (SECOND_S, MONTH_S),
-        search="{label} {lost} from 1 s to 1 month",
+        search="{label} {drop} from 1 s to 1 month",
         in_summary=False,
     ),
 )
 """All estimates, in the order of the columns of ``summary.csv``."""
+
+
+def drop_word(metric: str, lower_is_better: bool | None = None) -> str:
+    """Return the word for the change of a metric to the worse.
+
+    Args:
+        metric: name of the metric.
+        lower_is_better: the direction of a metric of the user; by default, as the metric declares.
+
+    Example:
+        >>> drop_word("dice"), drop_word("hd95")
+        ('drop', 'rise')
+    """
+    return "rise" if is_lower_better(metric, lower_is_better) else "drop"
 
 
 def summary_estimates() -> tuple[Estimate, ...]:
@@ -212,11 +217,11 @@ def summary_estimates() -> tuple[Estimate, ...]:
 def shown_in(place: Place) -> tuple[Estimate, ...]:
     """Return the estimates that have a head at a place, in the order of that place.
 
-    Losses come before signed differences. Objectives of a search start with values after one day,
+    Drops come before signed differences. Objectives of a search start with values after one day,
     then at other times, then run digitally; changes come last.
     """
     shown = [estimate for estimate in ESTIMATES if getattr(estimate, place)]
-    if place == "losses":
+    if place == "drops":
         shown.sort(key=lambda estimate: estimate.formula == "difference")
     if place == "search":
         shown.sort(key=_order_in_search)

@@ -205,4 +205,4 @@ class TestRun:
         expected = means["digital"] - means["only_analog"]
         assert ranking.loc["only_analog", "drop"] == pytest.approx(expected)
         page = self.page_of(tmp_path / "layers", tmp_path / "page")
-        assert "AUROC lost by layer" in page
+        assert "AUROC drop by layer" in page

@@ -130,8 +130,8 @@ def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
     assert (run / "figures" / f"{name}_drop_per_model.png").is_file()
     page, markdown, _ = (path.read_text(encoding="utf-8") for path in write_report([run]))
     label = label_of(name)
-    word = "added" if is_lower_better(name) else "lost"
-    for title in (f"{label} {word} over time", f"Loss on the chip: {label}"):
+    word = "rise" if is_lower_better(name) else "drop"
+    for title in (f"{label} {word} over time", f"{label} {word} of each network"):
         assert f">{title}" in page
     assert f"Time to failure: {label}" in page
     assert f"Every pair of networks, after 1 day: {label}" in page or label in markdown
@@ -143,18 +143,18 @@ def test_where_lower_is_better_the_findings_say_so(added, results_of, tmp_path, 
     results_of(name).write(run)
     found = findings(read_run(run))
     asked = [sentence for sentence in found if "Evaluate" in sentence]
-    assert len(asked) == 1 and asked[0].startswith("Only 6 patients")
-    said = [sentence for sentence in found if sentence not in asked]
+    assert len(asked) == 1 and "Only 6 patients" in asked[0] and asked[0] == found[0]
+    said = [sentence.partition(" Only 6 patients")[0] for sentence in found]
     label = label_of(name)
     best = read_run(run).tables["summary"].sort_values(f"{name}_1d")["model"].iloc[0]
     assert said[0].startswith("After a day on PCM chips") and label in said[0]
     assert best == "swin_unetr" and "Swin-UNETR" in said[1]
-    assert f"times the digital {label}" in said[1]
+    assert f"normalised {label} (on the chip / digital)" in said[1]
     assert "not statistically distinguishable" in said[1]
     assert any(f" {label} of " in sentence and "Time to failure" in sentence for sentence in said)
     page, markdown, _ = (path.read_text(encoding="utf-8") for path in write_report([run]))
-    assert "added in 1 day" in markdown and "Dice" not in markdown
-    assert "at most" in page and "Lower is better." in page
+    assert "rise in 1 day" in markdown and "Dice" not in markdown
+    assert "stays below" in page and "Lower is better." in page
 
 
 def test_a_limit_is_a_value_of_the_primary_metric():

@@ -19,14 +19,14 @@ WEEK_S = 604_800.0
 NAME = "drop_1w"
 HEADS = {
     "terminal": "after\n1 week",
-    "page": "{lost} after 1 week",
-    "losses": "{lost} in 1 week",
+    "page": "{drop} after 1 week",
+    "drops": "{drop} in 1 week",
     "figure": "1 week",
-    "search": "{label} {lost} in 1 week",
+    "search": "{label} {drop} in 1 week",
 }
 
 
-LINES = (*estimates.ESTIMATES, Estimate(NAME, "loss", (REFERENCE, WEEK_S), **HEADS))
+LINES = (*estimates.ESTIMATES, Estimate(NAME, "drop", (REFERENCE, WEEK_S), **HEADS))
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_it_is_written_read_and_on_the_page(longer, make_run, tmp_path):
     pd.testing.assert_series_equal(read_run(run).tables["summary"][NAME], longer[NAME])
     page, markdown = (path.read_text(encoding="utf-8") for path in write_report([run])[:2])
     for text in (page, markdown):
-        assert "lost after 1 week" in text and "lost in 1 week" in text
+        assert "drop after 1 week" in text and "drop in 1 week" in text
     value, low, high = longer.loc[0, [NAME, f"{NAME}_low", f"{NAME}_high"]]
-    assert f"{value:.3f} ({low:.3f}\u2013{high:.3f})" in markdown
+    assert f"{value:.3f} ({low:.3f} to {high:.3f})" in markdown
 
 
 def test_a_column_of_it_that_is_damaged_is_named(longer, make_run, tmp_path):
@@ -77,7 +77,7 @@ def test_a_column_of_it_that_is_damaged_is_named(longer, make_run, tmp_path):
 @pytest.mark.slow
 def test_a_run_from_before_it_is_read_as_it_was(one_more, summary, make_run, tmp_path):
     page = write_report([make_run(tmp_path / "run")])[0].read_text(encoding="utf-8")
-    assert "1 week" not in page.split("Loss on the chip")[-1].split("<h3")[0]
+    assert "1 week" not in page.split("drop of each network")[-1].split("<h3")[0]
     assert "after\n1 week" not in render_summary(summary)
     assert drop_per_model(summary, tmp_path / "drops.png").is_file()
 

@@ -124,12 +124,12 @@ def test_other_effects_give_another_picture(ranking, tmp_path):
 
 def test_the_text_tells_the_ranking_at_the_latest_time(ranking):
     text = render_sensitivity(ranking, most=2)
-    assert "Only this layer analog: Dice lost against digital, 1 day" in text
+    assert "Only this layer analog: Dice drop against digital, 1 day" in text
     assert "t0" not in text
     first = next(line for line in text.splitlines() if "encoder1.conv1" in line)
     assert "0.030 (0.020 to 0.040)" in first
     assert "and 1 more, in ranking.csv" in text
-    assert "whole network analog: Dice lost 0.080 (0.070 to 0.090)" in text
+    assert "whole network analog: Dice drop 0.080 (0.070 to 0.090)" in text
     assert "7 patients, 5 chips; 95 % intervals" in text
 
 
@@ -143,8 +143,8 @@ def test_the_text_of_placements_names_profile_and_level_and_what_was_chosen(step
 
 
 def test_texts_name_the_metric_of_the_run(ranking, steps):
-    assert "Only this layer analog: AUROC lost" in render_sensitivity(ranking, metric="auroc")
-    assert "AUROC lost" in render_placement(steps, metric="auroc")
+    assert "Only this layer analog: AUROC drop" in render_sensitivity(ranking, metric="auroc")
+    assert "AUROC drop" in render_placement(steps, metric="auroc")
 
 
 def test_a_table_without_its_columns_is_refused(ranking, steps):

@@ -35,11 +35,11 @@ def test_the_terminal_aligns_numbers_to_the_right(table):
     assert terminal(table, width=60).splitlines() == [
         "A & B",
         "",
-        "                                how",
-        "  who                          much   tiles",
-        " " + 43 * "\u2500",
-        "  x|y_1 [red]   0.500 (0.250\u20130.750)       3",
-        "  50 %                        0.000      12",
+        "                                   how",
+        "  who                             much   tiles",
+        " " + 46 * "\u2500",
+        "  x|y_1 [red]   0.500 (0.250 to 0.750)       3",
+        "  50 %                           0.000      12",
         "",
         "<note>",
     ]
@@ -49,7 +49,7 @@ def test_a_stacked_table_has_the_interval_in_a_line_below():
     table = TextTable.of("", COLUMNS, ROWS[:1], stacked=True)
     assert [line.split() for line in terminal(table, width=60).splitlines()[-2:]] == [
         ["x|y_1", "[red]", "0.500", "3"],
-        ["0.250\u20130.750"],
+        ["0.250", "to", "0.750"],
     ]
 
 
@@ -66,7 +66,7 @@ def test_markdown_is_a_pipe_table_with_escaped_cells(table):
         "",
         "| who | how much | tiles |",
         "| --- | ---: | ---: |",
-        "| x\\|y\\_1 \\[red\\] | 0.500 (0.250\u20130.750) | 3 |",
+        "| x\\|y\\_1 \\[red\\] | 0.500 (0.250 to 0.750) | 3 |",
         "| 50 % | 0.000 | 12 |",
         "",
         r"\<note\>",
@@ -76,7 +76,7 @@ def test_markdown_is_a_pipe_table_with_escaped_cells(table):
 def test_latex_has_the_rules_of_booktabs_and_escaped_cells(table):
     text = table.latex
     assert r"\begin{tabular}{lrr}" in text and r"\toprule" in text
-    assert r"x\textbar{}y\_1 [red] & 0.500 (0.250--0.750) & 3 \\" in text
+    assert r"x\textbar{}y\_1 [red] & 0.500 (0.250 to 0.750) & 3 \\" in text
     assert r"50 \% & 0.000 & 12 \\" in text
     assert r"\caption{A \& B. \textless{}note\textgreater{}}" in text
     assert r"\caption{note}" in TextTable.of("", COLUMNS, ROWS, caption="note").latex

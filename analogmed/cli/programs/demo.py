@@ -36,7 +36,7 @@ _OTHER_CHIP = r".* was trained for another chip \([\w-]+ and its arguments\)$"
 def run(settings: DemoConfig) -> None:
     """Evaluate on each kind of chip; print tables and findings; write the page.
 
-    The page and the text start with the kind of chip on which a network loses most.
+    The page and the text start with the kind of chip on which the Dice drops most.
 
     Raises:
         AnalogmedError: a unit of work failed.

@@ -47,7 +47,7 @@ DIGITAL = "digital"
 _OF_MEANS: dict[str, Statistic] = {
     "mean": mean_over_chips,
     "difference": difference,
-    "loss": difference,
+    "drop": difference,
     "ratio": ratio,
 }
 """Statistic of each formula that is a function of means over patients and chips."""
@@ -225,7 +225,7 @@ def _interval(
         return std_between_chips(
             *arrays, patients=run.patients, bounds=bounds, level=shared["level"]
         )
-    if estimate.formula == "loss" and is_lower_better(run.metric):
+    if estimate.formula == "drop" and is_lower_better(run.metric):
         arrays.reverse()
     if estimate.formula == "ratio" and (chance := chance_of(run.metric)):
         arrays = [values - chance for values in arrays]

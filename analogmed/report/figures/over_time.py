@@ -1,4 +1,4 @@
-"""Figures of the robustness results: metrics over time, and the loss of each model."""
+"""Figures of the robustness results: metrics over time, and the drop of each model."""
 
 from collections.abc import Sequence
 from itertools import cycle, pairwise
@@ -24,7 +24,7 @@ from analogmed.report.figures.panels import (
     with_names,
 )
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
-from analogmed.report.names import loss_title, metric_title, training_name
+from analogmed.report.names import drop_title, metric_title, training_name
 from analogmed.report.text import SAMPLE_COLUMNS
 from analogmed.tables.estimates import (
     Estimate,
@@ -36,9 +36,9 @@ from analogmed.tables.estimates import (
 )
 from analogmed.tables.table import require_columns
 
-LOSS_LOOKS = (("#2a9d8f", "o"), ("#7566c9", "s"), ("#b5487f", "D"), ("#b07d12", "^"))
+DROP_LOOKS = (("#2a9d8f", "o"), ("#7566c9", "s"), ("#b5487f", "D"), ("#b07d12", "^"))
 """Colors with enough contrast on light and dark backgrounds, and markers for colour blindness, of
-the losses in their order; more losses than that repeat them."""
+the drops in their order; more drops than that repeat them."""
 
 
 def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
@@ -87,7 +87,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
 def drop_per_model(
     summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN, metric: str = ""
 ) -> Path:
-    """Draw the loss of each model on the chip at t0, after one day and after one month.
+    """Draw the drop of each model on the chip at t0, after one day and after one month.
 
     Args:
         summary: result of ``analogmed.evaluation.summaries.summary.summarise``.
@@ -99,22 +99,22 @@ def drop_per_model(
         ``path``; identical summaries yield identical bytes.
 
     Raises:
-        DataError: there is no loss in the summary, or a column is missing.
+        DataError: there is no drop in the summary, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     metrics = metrics_of(summary.columns) or (PRIMARY,)
     metric = metric or metrics[0]
-    of_losses = columns_for(
+    of_drops = columns_for(
         shown_in("figure"), summary.columns, metric, primary=metric == metrics[0]
     )
     require_columns(
         summary,
-        [*PANEL, "training", *of_losses, *SAMPLE_COLUMNS],
+        [*PANEL, "training", *of_drops, *SAMPLE_COLUMNS],
         "the table to draw",
     )
     summary = with_names(of_metric(summary, metric))
-    losses = measured_losses(summary)
-    if not losses:
+    drops = measured_drops(summary)
+    if not drops:
         raise DataError(
             "nothing to draw: the summary has no drop against a digital run; "
             "evaluate the digital baseline too"
@@ -126,19 +126,19 @@ def drop_per_model(
         narrow = width_in < WIDTH_IN
         height_in = 1.3 + 0.5 * len(groups) if narrow else 0.8 + 0.42 * len(groups)
         figure, grid = panel_grid(len(panels), height_in=height_in, width_in=width_in)
-        label = loss_title(metric, unit_of(summary))
+        label = drop_title(metric, unit_of(summary))
         for axes, (key, rows) in zip(grid, panels, strict=True):
-            _draw_drops(axes, rows, losses, groups, places, narrow=narrow)
+            _draw_drops(axes, rows, drops, groups, places, narrow=narrow)
             axes.set_xlabel(label.replace(" against", "\nagainst") if narrow else label)
             title = ("\non " if narrow else " on ").join(map(str, key))
             axes.set_title(title, parse_math=False)
         grid[0].set_ylim(places[-1] + 0.5, places[0] - 0.5)
-        panel_legend(figure, grid, sample_caption(summary, "Whiskers:"), n_columns=len(losses))
+        panel_legend(figure, grid, sample_caption(summary, "Whiskers:"), n_columns=len(drops))
         return save_figure(figure, path)
 
 
-def measured_losses(summary: pd.DataFrame) -> list[Estimate]:
-    """Return the losses of the figure that have a value in a summary of one metric."""
+def measured_drops(summary: pd.DataFrame) -> list[Estimate]:
+    """Return the drops of the figure that have a value in a summary of one metric."""
     return [e for e in shown_in("figure") if e.key in summary and summary[e.key].notna().any()]
 
 
@@ -174,7 +174,7 @@ def _draw_curves(axes: Axes, rows: pd.DataFrame, digital: pd.DataFrame, place: T
 def _draw_drops(
     axes: Axes,
     rows: pd.DataFrame,
-    losses: Sequence[Estimate],
+    drops: Sequence[Estimate],
     groups: Sequence[tuple[str, str]],
     places: np.ndarray,
     *,
@@ -182,24 +182,24 @@ def _draw_drops(
 ) -> None:
     """Draw points with whiskers: one group per model and training, one point per time."""
     by_group = rows.set_index(["model", "training"]).reindex(list(groups))
-    apart = 0.66 / len(losses)
-    looks = dict(zip(shown_in("figure"), cycle(LOSS_LOOKS), strict=False))
-    for index, loss in enumerate(losses):
-        estimate = by_group[loss.key].to_numpy(dtype=np.float64)
-        bounds = by_group[[f"{loss.key}_low", f"{loss.key}_high"]].to_numpy(dtype=np.float64).T
-        color, marker = looks[loss]
+    apart = 0.66 / len(drops)
+    looks = dict(zip(shown_in("figure"), cycle(DROP_LOOKS), strict=False))
+    for index, drop in enumerate(drops):
+        estimate = by_group[drop.key].to_numpy(dtype=np.float64)
+        bounds = by_group[[f"{drop.key}_low", f"{drop.key}_high"]].to_numpy(dtype=np.float64).T
+        color, marker = looks[drop]
         axes.errorbar(
             estimate,
-            places + (index - (len(losses) - 1) / 2) * apart,
+            places + (index - (len(drops) - 1) / 2) * apart,
             xerr=np.clip(np.array([estimate - bounds[0], bounds[1] - estimate]), 0.0, None),
             color=color,
             linestyle="none",
             linewidth=1.3,
             marker=marker,
             markersize=5.5,
-            label=loss.figure,
+            label=drop.figure,
         )
-    keys = [loss.key for loss in losses]
+    keys = [drop.key for drop in drops]
     for place, missing in zip(places, by_group[keys].isna().all(axis=1), strict=True):
         if missing:
             axes.text(0.0, place, " no result", va="center", color="0.5", fontsize="small")

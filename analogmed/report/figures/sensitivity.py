@@ -28,11 +28,11 @@ from analogmed.report.text import SAMPLE_COLUMNS, format_fixed
 from analogmed.tables.table import require_columns
 
 OF_LAYERS = {
-    "only_analog": "only this layer analog:\n{} lost",
+    "only_analog": "only this layer analog:\n{} drop",
     "only_digital": "only this layer digital:\n{} regained",
 }
 OF_SOURCES = {
-    "noise_alone": "alone: {} lost against digital",
+    "noise_alone": "alone: {} drop against digital",
     "noise_all_but": "all but this: {} regained",
 }
 _CELL_IN, _BAR_IN, _FRAME_IN = 0.24, 0.5, 1.6
@@ -150,7 +150,7 @@ def placement_curve(
     width_in: float = WIDTH_IN,
     metric: str = PRIMARY,
 ) -> Path:
-    """Draw the loss of the primary metric against latency or energy for every evaluated placement.
+    """Draw the drop of the primary metric against latency or energy for every evaluated placement.
 
     Args:
         steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.
@@ -205,11 +205,11 @@ def placement_curve(
             label="chosen",
         )
         _number_points(axes, pd.concat([front[~front["chosen"]], chosen]), column, width_in)
-        axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted loss")
+        axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted drop")
         axes.axhline(0.0, color="0.15", linewidth=0.8)
         separator = "\n" if is_narrow(width_in) else " "
         axes.set_xlabel(f"{label.format(input_word(metric))},{separator}estimated")
-        axes.set_ylabel(f"{label_of(metric)} lost against digital")
+        axes.set_ylabel(f"{label_of(metric)} drop against digital")
         place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
         title = f"{place};{separator}numbers: digital layers"
         axes.set_title(title, parse_math=False, fontsize="small" if separator == "\n" else "medium")

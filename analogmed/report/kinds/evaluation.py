@@ -7,13 +7,13 @@ import pandas as pd
 
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.loss_over_time import has_losses
-from analogmed.report.figures.over_time import drop_per_model, measured_losses, metric_over_time
+from analogmed.report.figures.drop_over_time import has_drops
+from analogmed.report.figures.over_time import drop_per_model, measured_drops, metric_over_time
 from analogmed.report.kinds.evaluation_findings import findings_of_evaluation
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.levels import best_digital, limit_text
-from analogmed.report.names import with_article
-from analogmed.report.page.losses import loss_section
+from analogmed.report.names import capitalised, with_article
+from analogmed.report.page.drops import drop_section
 from analogmed.report.page.sections import Section, cases_section, page_figure
 from analogmed.report.page.strips import strip_section
 from analogmed.report.run import Run
@@ -23,13 +23,14 @@ from analogmed.report.tables.evaluation_page import (
     comparison_tables,
     cost_tables_of,
     curves_table,
+    drops_table,
     failure_table,
-    losses_table,
     rows_of,
     summary_table,
 )
+from analogmed.report.text import format_fixed
 from analogmed.tables import robustness
-from analogmed.tables.estimates import metrics_of, of_metric
+from analogmed.tables.estimates import drop_word, metrics_of, of_metric
 
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:
@@ -56,7 +57,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
             tables=of_classes,
         )
     for metric in metrics:
-        yield from _losses(summary, metric, prefix, "" if metric == metrics[0] else f"-{metric}")
+        yield from _drops(summary, metric, prefix, "" if metric == metrics[0] else f"-{metric}")
     if "time_to_failure" in tables:
         yield from _failures(tables["time_to_failure"], summary, prefix)
     if costs := cost_tables_of(summary):
@@ -64,14 +65,14 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 
 def _over_time(curves: pd.DataFrame, chips: pd.DataFrame | None, prefix: str) -> Iterator[Section]:
-    """Yield a section on each metric over time: its loss, or its values without a digital run."""
+    """Yield a section on each metric over time: its drop, or its values without a digital run."""
     first = curves["metric"].iloc[0]
     for name, rows in curves.groupby("metric", sort=False):
         metric, key = str(name), f"{prefix}-{name}"
         end = "" if name == first else f"-{name}"
-        if has_losses(rows):
+        if has_drops(rows):
             of_chips = None if chips is None else rows_of(chips, metric)
-            yield loss_section(rows, of_chips, f"{prefix}-time{end}", key)
+            yield drop_section(rows, of_chips, f"{prefix}-time{end}", key)
             continue
         label = label_of(metric)
         alt = f"{label} of each network over the age of the chip; the table below has the numbers."
@@ -84,25 +85,21 @@ def _over_time(curves: pd.DataFrame, chips: pd.DataFrame | None, prefix: str) ->
         )
 
 
-def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterator[Section]:
-    """Yield the section on what networks lose of a metric, if the loss is known."""
-    if not measured_losses(of_metric(summary, metric)):
+def _drops(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterator[Section]:
+    """Yield the section on the drops of a metric, if they are known."""
+    if not measured_drops(of_metric(summary, metric)):
         return
-    label = label_of(metric)
-    digital, chip = f"{label} of the digitally trained network, run digitally", "on the chip"
-    text = f"{digital}, minus {label} {chip}: "
-    if is_lower_better(metric):
-        text = f"{label} {chip} minus {digital.replace(', run', ' run')}: "
+    label, word = label_of(metric), drop_word(metric)
     draw = partial(drop_per_model, metric=metric)
-    word = "added" if is_lower_better(metric) else "lost"
-    alt = f"{label} {word} by each network right away, after a day and after a month."
+    alt = f"{label} {word} of each network right away, after a day and after a month."
     yield Section(
         f"{prefix}-drop{end}",
-        "Loss on the chip" + (f": {label}" if end else ""),
-        f"{text}points to the right have lost. Where an interval includes 0, the drop is not "
-        "distinguishable from 0.",
+        f"{label} {word} of each network",
+        f"{capitalised(word)} of {label} on the chip against the digitally trained network of the "
+        f"model, run digitally: points to the right are worse. Where an interval includes 0, the "
+        f"{word} is not statistically distinguishable from 0.",
         figures=(page_figure(draw, summary, f"{prefix}-drops{end}", alt),),
-        folded=(losses_table(summary, metric),),
+        folded=(drops_table(summary, metric),),
     )
 
 
@@ -113,16 +110,16 @@ def _failures(failures: pd.DataFrame, summary: pd.DataFrame, prefix: str) -> Ite
     for metric in map(str, metrics):
         rows, label = rows_of(failures, metric), label_of(metric)
         best = best_digital(of_metric(summary, metric), metric)
-        limit = limit_text(float(rows["limit"].iloc[0]), best)
-        side, least = ("plus", "at most") if is_lower_better(metric) else ("minus", "at least")
+        limit = float(rows["limit"].iloc[0])
+        word, side = drop_word(metric), "below" if is_lower_better(metric) else "above"
         end = "" if metric == primary else f"-{metric}"
         yield Section(
             f"{prefix}-failure{end}",
             "Time to failure" + (f": {label}" if end else ""),
-            f"A network meets the limit while its digital {label}, {side} the upper confidence "
-            f"limit of its paired drop on the chip, is {least} {with_article(label)} of {limit}. "
-            "Between the last time that meets the limit and the first that does not, nothing is "
-            "measured.",
+            f"The limit is {with_article(label)} of {limit_text(limit, best)}. A network meets it "
+            f"at a time if its {label} stays {side} {format_fixed(limit, 2)} even with the largest "
+            f"{word} in the confidence interval. Reprogram the chip no later than the last time "
+            "that meets the limit: nothing was measured between it and the first time that fails.",
             tables=(failure_table(rows),),
         )
 

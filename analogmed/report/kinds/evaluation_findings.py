@@ -5,28 +5,29 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import time_label
+from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.levels import (
-    below_level,
     best_digital,
     few_patients,
     has_learned,
     limit_text,
+    unstated,
+    with_cautions,
 )
 from analogmed.report.names import (
     capitalised,
     hardware_name,
-    kept_name,
     model_name,
     network_label,
     network_name,
+    normalised_name,
     with_article,
 )
 from analogmed.report.run import Run
 from analogmed.report.tables.class_scores import low_classes
-from analogmed.report.tables.evaluation_page import against_digital, rows_of
+from analogmed.report.tables.evaluation_page import against_digital, rows_of, unstated_sentences
 from analogmed.report.text import (
     format_fixed,
     in_interval,
@@ -34,13 +35,18 @@ from analogmed.report.text import (
     sample_sizes,
     size_interval,
 )
-from analogmed.tables.estimates import KEPT_START, OWN_REFERENCE, metrics_of, of_metric
+from analogmed.tables.estimates import (
+    ENDS,
+    KEPT_START,
+    OWN_REFERENCE,
+    drop_word,
+    metrics_of,
+    of_metric,
+)
+from analogmed.tables.results import RUN
 from analogmed.tables.table import records
 
 Row = dict[str, Any]
-
-MOST_WIDTH = 0.5
-"""Largest width of the interval of a digital value, relative to the value."""
 
 
 def findings_of_evaluation(run: Run) -> Iterator[str]:
@@ -50,15 +56,19 @@ def findings_of_evaluation(run: Run) -> Iterator[str]:
     summary = of_metric(summary, metric)
     compared = run.tables.get("comparison")
     p_values = {} if compared is None else against_digital(rows_of(compared, metric))
+    curves = run.tables.get("curves", pd.DataFrame({"drift_drop": []}))
+    curves = rows_of(curves, metric)
     words = _Words(metric, p_values)
     for (_, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
-        yield from words.of_largest_loss(records(rows), hardware_name(str(hardware)))
-        yield from words.of_few_patients(records(rows))
-        yield from _of_kept_starts(records(rows))
-        rows = rows[~rows.apply(_is_uncertain, axis=1)]
+        networks = records(rows)
         ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
-        yield from words.of_hardware_aware(records(ranked[ranked["training"] != "digital"]))
-        yield from words.of_digitally_trained(ranked[ranked["training"] == "digital"])
+        found = [
+            *words.of_largest_drop(_with_drops(networks, curves), hardware_name(str(hardware))),
+            *_of_kept_starts(networks),
+            *words.of_hardware_aware(records(ranked[ranked["training"] != "digital"])),
+            *words.of_digitally_trained(records(ranked[ranked["training"] == "digital"])),
+        ]
+        yield from with_cautions(found, words.cautions(networks))
     if "class_scores" in run.tables:
         yield from low_classes(rows_of(run.tables["class_scores"], metric))
     if "time_to_failure" in run.tables:
@@ -77,57 +87,57 @@ class _Words:
     def __init__(self, metric: str, p_values: dict[tuple[Any, ...], float]) -> None:
         self.metric, self.label, self.lower = metric, label_of(metric), is_lower_better(metric)
         self._p_values = p_values
+        self._normalised_name = f"{normalised_name(metric)} (on the chip / digital)"
 
-    def of_largest_loss(self, rows: list[Row], chips: str) -> Iterator[str]:
-        """Yield a sentence on all trainings of the model with the largest loss after one day.
+    def of_largest_drop(self, rows: list[Row], chips: str) -> Iterator[str]:
+        """Yield a sentence on all trainings of the model with the largest drop.
 
         Args:
-            rows: summary of the networks on one kind of chip.
+            rows: summary of the networks on one kind of chip, from :func:`_with_drops`.
             chips: display name of this kind of chip.
         """
-        known = [row for row in rows if pd.notna(row.get("drop_1d")) and self._has_learned(row)]
-        known.sort(key=lambda row: row["drop_1d"], reverse=True)
+        known = [row for row in rows if pd.notna(row["drop"]) and self._has_learned(row)]
+        known.sort(key=lambda row: row["drop"], reverse=True)
         known = [row for row in known if row["model"] == known[0]["model"]]
-        losses = [self._lost(row) for row in known]
-        if losses:
-            yield f"After a day on {chips} chips, {_compared(known)}{'; '.join(losses)}."
+        if known:
+            drops = [self._dropped(row, is_first=not n) for n, row in enumerate(known)]
+            when = f"{_after(known[0]['drop_s'])} on {chips} chips"
+            yield f"{when}, {_compared(known)}{'; '.join(drops)}."
 
-    def of_few_patients(self, rows: list[Row]) -> Iterator[str]:
-        """Yield sentences that ask for patients where results are uncertain for want of them."""
-        uncertain = [row for row in rows if _is_uncertain(row)]
-        for row in {row["model"]: row for row in uncertain}.values():
-            interval = in_interval(row["digital_low"], row["digital_high"], row["level"], 2)
-            yield (
-                f"The digital {self.label} of the {model_name(row['model'])} is itself uncertain: "
-                f"{format_fixed(row['digital'], 2)}{interval}, {_counts([row])}. Evaluate more "
-                "patients; the share that it keeps on the chip is not stated."
-            )
-        yield from few_patients(min(int(row["n_patients"]) for row in rows), rows[0]["level"])
+    def cautions(self, rows: list[Row]) -> Iterator[str]:
+        """Yield sentences on digital values that are low or uncertain, and on few patients."""
+        reasons = unstated_sentences(rows, self.metric)
+        yield from reasons
+        few = [*few_patients(min(int(row["n_patients"]) for row in rows), rows[0]["level"])]
+        uncertain = any(self._has_learned(row) and unstated(row, self.metric) for row in rows)
+        yield from few or (["Evaluate more patients."] if uncertain else [])
 
     def of_hardware_aware(self, rows: list[Row]) -> Iterator[str]:
         """Yield a sentence per network, and one for those indistinguishable from digital."""
-        alike = [row for row in rows[1:] if self._keeps_only(row)]
+        alike = [row for row in rows[1:] if self._is_alike(row)]
         alike = alike if len(alike) > 1 else []
         for row in rows:
             if row not in alike:
-                yield self._kept(row) + self._gained(row)
+                yield self._normalised(row) + self._gained(row)
         if alike:
-            keep = f", as multiples of the digital {self.label}" if self.lower else " keep"
             yield (
-                f"Other networks trained for the chip{keep}: {_shares(alike)}; they are not "
-                f"statistically distinguishable from the digitally trained ones ({_counts(alike)})."
+                f"The {self._normalised_name} of other networks trained for the chip is: "
+                f"{_shares(alike)}; they are not statistically distinguishable from the digitally "
+                f"trained ones ({_counts(alike)})."
             )
 
-    def of_digitally_trained(self, rows: pd.DataFrame) -> Iterator[str]:
-        """Yield one sentence on all digitally trained networks."""
-        measured = records(rows[rows["normalised_1d"].notna()])
-        known = [row for row in measured if self._has_learned(row)]
-        yield from (f"{self._not_learned(row)}." for row in measured if row not in known)
+    def of_digitally_trained(self, rows: list[Row]) -> Iterator[str]:
+        """Yield a sentence per network without a normalised value, and one on all others."""
+        measured = [row for row in rows if pd.notna(row["normalised_1d"])]
+        known = [row for row in measured if not unstated(row, self.metric)]
+        yield from (f"{self._normalised(row)}." for row in measured if row not in known)
         if len(known) == 1:
-            yield self._kept(known[0]) + "."
+            yield f"{self._normalised(known[0])}."
         elif known:
-            keep = f"as multiples of the digital {self.label}" if self.lower else "these keep"
-            yield f"Without training for the chip, after a day, {keep}: {_shares(known)}."
+            yield (
+                f"Without training for the chip, the {self._normalised_name} after a day "
+                f"is: {_shares(known)}."
+            )
 
     def of_failures(self, failures: pd.DataFrame, best: float) -> Iterator[str]:
         """Yield one sentence on all networks; none if no network is trained."""
@@ -151,85 +161,88 @@ class _Words:
     def _has_learned(self, row: Row) -> bool:
         return has_learned(self.metric, row["digital"])
 
-    def _keeps_only(self, row: Row) -> bool:
-        """Return whether a network is trained but not distinguishable from the digital training."""
+    def _is_alike(self, row: Row) -> bool:
+        """Return whether a network has a normalised value, but no distinguishable gain."""
         known = bool(pd.notna(row["normalised_1d"]) and pd.notna(row.get("gain_1d")))
-        return known and self._has_learned(row) and _unknown_gain(row)
+        return known and not unstated(row, self.metric) and _unknown_gain(row)
 
-    def _kept(self, row: Row) -> str:
+    def _normalised(self, row: Row) -> str:
+        """Return the normalised value of a network or, if it is not stated, the value itself."""
         name = network_name(row["model"], row["training"])
-        kept, low, high = (row[f"normalised_1d{end}"] for end in ("", "_low", "_high"))
-        if pd.isna(kept):
+        value, low, high = (row[f"normalised_1d{end}"] for end in ENDS)
+        if pd.isna(value):
             return f"The {name} was not measured a day after programming, or not digitally"
-        if not self._has_learned(row):
-            return self._not_learned(row)
-        of = f"{'its' if row['training'] == 'digital' else 'the'} digital {kept_name(self.metric)}"
-        share = (
-            f"has {format_fixed(kept, 2)} times"
-            if self.lower
-            else f"keeps {format_fixed(kept, 2)} of"
-        )
-        found = f"After a day on the chip the {name} {share} {of}"
-        return found + in_interval(low, high, row["level"], 2)
+        what = f"{self.label} of the {name} is {format_fixed(row['1d'], 2)}"
+        interval = ""
+        if not unstated(row, self.metric):
+            what = f"{self._normalised_name} of the {name} is {format_fixed(value, 2)}"
+            interval = in_interval(low, high, row["level"], 2)
+        return f"After a day on the chip, the {what}{interval}"
 
-    def _lost(self, row: Row) -> str:
-        """Return what a network loses after one day, and whether 0 is in the interval."""
-        lost, low, high = (row[f"drop_1d{end}"] for end in ("", "_low", "_high"))
-        name = f"the {network_name(row['model'], row['training'])}"
+    def _dropped(self, row: Row, *, is_first: bool) -> str:
+        """Return the drop of a network, and whether 0 is in its interval."""
+        drop, low, high = (row[f"drop{end}"] for end in ENDS)
+        network = network_name(row["model"], row["training"])
+        name = f"the {self.label} of the {network}" if is_first else f"that of the {network}"
         if low <= 0 <= high:
-            size = f"{format_fixed(lost)} {self.label}{in_interval(low, high, row['level'])}"
-            return f"{name} has no statistically distinguishable loss: {size}"
-        verb = ("adds" if lost > 0 else "saves") if self.lower else "loses" if lost > 0 else "gains"
-        size = f"{format_fixed(abs(lost))} {self.label}"
-        return f"{name} {verb} {size}{size_interval(low, high, row['level'])}"
-
-    def _not_learned(self, row: Row) -> str:
-        name = network_name(row["model"], row["training"])
-        low = below_level(self.metric, row["digital"])
-        if row["training"] == "digital":
-            return (
-                f"Run digitally, the {name} has {with_article(self.label)} of {low}: the share "
-                "that it keeps on the chip is not stated"
-            )
-        return (
-            f"After a day on the chip the {name} has {with_article(self.label)} of "
-            f"{format_fixed(row['1d'], 2)}; its share of the digital {self.label} ({low}) is not "
-            "stated"
-        )
+            size = f"{format_fixed(drop)}{in_interval(low, high, row['level'])}"
+            word = drop_word(self.metric)
+            return f"{name} has no statistically distinguishable {word}: {size}"
+        verb = "rises" if (drop < 0) != self.lower else "drops"
+        interval = size_interval(low, high, row["level"])
+        return f"{name} {verb} by {format_fixed(abs(drop))}{interval}"
 
     def _gained(self, row: Row) -> str:
         gain, low, high = (row.get(f"gain_1d{end}", float("nan")) for end in ("", "_low", "_high"))
         if pd.isna(gain):
             return "."
+        other = f"its {self.label} is {{}} that of the digitally trained one"
         if _unknown_gain(row):
-            return (
-                "; it is not statistically distinguishable from the digitally trained one "
-                f"({_counts([row])})."
-            )
-        direction = "better" if gain > 0 else "worse"
-        interval = size_interval(low, high, row["level"])
-        p_value = self._p_values.get(
-            tuple(row[n] for n in ("task", "hardware", "model", "training"))
-        )
+            unknown = other.format("not statistically distinguishable from")
+            return f"; {unknown} ({_counts([row])})."
+        sentence = other.format("better than" if gain > 0 else "worse than")
+        size = f"{format_fixed(abs(gain))}{size_interval(low, high, row['level'])}"
+        key = tuple(row[n] for n in ("task", "hardware", "model", "training"))
+        p_value = self._p_values.get(key, float("nan"))
         beyond = ""
-        if p_value is not None and pd.notna(p_value):
+        if pd.notna(p_value):
             beyond = f" ({p_equation(p_value)} over patients, after Holm's correction)"
-        if p_value is not None and p_value >= 1 - row["level"]:
-            return (
-                f"; its {self.label} is {direction} than that of the digitally trained one by "
-                f"{format_fixed(abs(gain))}{interval}, but not beyond chance among all comparisons"
-                f"{beyond}."
-            )
-        return (
-            f"; it is {direction} than the digitally trained one by {format_fixed(abs(gain))} "
-            f"{self.label}{interval}{beyond}."
-        )
+        chance = ", but not beyond chance among all comparisons"
+        return f"; {sentence} by {size}{chance if p_value >= 1 - row['level'] else ''}{beyond}."
 
 
 def _compared(rows: list[Row]) -> str:
-    """Return what losses are relative to, unless that is the same network without a chip."""
+    """Return what drops are relative to, unless that is the same network without a chip."""
     others = [row for row in rows if row["training"] != "digital" and not _is_own_reference(row)]
     return "relative to digital training without a chip, " if others else ""
+
+
+def _with_drops(rows: list[Row], curves: pd.DataFrame) -> list[Row]:
+    """Return networks with their ``drop`` and its time ``drop_s``: after a day, or at the end.
+
+    Args:
+        rows: summary of one metric.
+        curves: ``curves.csv`` of the same metric, for networks without a drop after a day.
+    """
+    known = curves[curves["drift_drop"].notna()]
+    found = []
+    for row in rows:
+        own = {f"drop{end}": row.get(f"drop_1d{end}", float("nan")) for end in ENDS}
+        drop_s = DAY_S
+        if pd.isna(own["drop"]) and len(known):
+            of_network = known[(known[list(RUN)] == [row[name] for name in RUN]).all(axis=1)]
+            for last in records(of_network.sort_values("time_s").tail(1)):
+                own = {f"drop{end}": last[f"drift_drop{end}"] for end in ENDS}
+                drop_s = float(last["time_s"])
+        found.append({**row, **own, "drop_s": drop_s})
+    return found
+
+
+def _after(time_s: float) -> str:
+    """Return the time since programming at the start of a sentence."""
+    if time_s == DAY_S:
+        return "After a day"
+    return f"After {time_label(time_s)}" if time_s else "Right after programming"
 
 
 def _of_kept_starts(rows: list[Row]) -> Iterator[str]:
@@ -242,12 +255,6 @@ def _of_kept_starts(rows: list[Row]) -> Iterator[str]:
 
 def _is_own_reference(row: Row) -> bool:
     return OWN_REFERENCE in str(row.get("note"))
-
-
-def _is_uncertain(row: Row) -> bool:
-    """Return whether the interval of the digital value is too wide to state shares of it."""
-    low, high = row.get("digital_low", float("nan")), row.get("digital_high", float("nan"))
-    return bool(high - low > MOST_WIDTH * abs(row["digital"]))
 
 
 def _unknown_gain(row: Row) -> bool:

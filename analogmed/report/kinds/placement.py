@@ -22,13 +22,13 @@ def _findings(run: Run) -> Iterator[str]:
     steps, label = run.tables["placements"], label_of(run.primary_metric)
     chosen = steps[steps["chosen"].astype(bool)]
     if chosen.empty:
-        yield f"No evaluated placement keeps the loss of {label} within the accepted limit."
+        yield f"No evaluated placement keeps the drop of {label} within the accepted limit."
         return
     row = records(chosen)[0]
     layers = () if pd.isna(row["digital"]) else tuple(str(row["digital"]).split(";"))
     digital = f"{len(layers)} digital layer{'s' * (len(layers) > 1)} ({shortened(layers)})"
     yield (
-        f"With {digital if layers else 'all layers analog'}, the loss of {label} is "
+        f"With {digital if layers else 'all layers analog'}, the drop of {label} is "
         f"{format_fixed(row['drop'])}"
         f"{in_interval(row['drop_low'], row['drop_high'], row['level'])}."
     )
@@ -40,7 +40,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         partial(placement_curve, metric=metric),
         steps,
         f"{prefix}-curve",
-        f"{label_of(metric)} lost against cost; the table has the numbers",
+        f"{label_of(metric)} drop against cost; the table has the numbers",
         paper=True,
     )
     table = placement_table(steps, metric)

@@ -22,8 +22,8 @@ def _findings(run: Run) -> Iterator[str]:
     ranking, label = run.tables["ranking"], label_of(run.primary_metric)
     last = ranking[ranking["time_s"] == ranking["time_s"].max()]
     kinds = {
-        "only_analog": f"the layer with the largest loss of {label} as the only analog one",
-        "noise_alone": f"the noise source with the largest loss of {label} as the only one",
+        "only_analog": f"the layer with the largest drop of {label} as the only analog one",
+        "noise_alone": f"the noise source with the largest drop of {label} as the only one",
     }
     for kind, what in kinds.items():
         rows = last[last["setting"] == kind].sort_values("rank")
@@ -46,11 +46,11 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
     draws = {
         ("only_analog", "only_digital"): (
             sensitivity_heat_map,
-            f"{label} lost or regained by layer; the table has the numbers",
+            f"{label} drop or regained by layer; the table has the numbers",
         ),
         ("noise_alone", "noise_all_but"): (
             source_bars,
-            f"{label} lost or regained by noise source; the table has the numbers",
+            f"{label} drop or regained by noise source; the table has the numbers",
         ),
     }
     few_times = ranking["time_s"].nunique() <= _MOST_NARROW_TIMES
@@ -68,7 +68,7 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
     ]
     yield Section(
         f"{prefix}-sensitivity",
-        f"{label} lost by layer and noise source",
+        f"{label} drop by layer and noise source",
         figures=tuple(figures),
         folded=(sensitivity_table(ranking, metric),),
     )

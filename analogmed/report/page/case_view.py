@@ -41,7 +41,7 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
         plain lists, numbers and text: ``networks`` and ``trainings`` (names of each network),
         ``models`` with ``groups`` (indices of the networks of each model, shown side by side),
         ``stops`` (digital run, then the times), ``classes``, ``planes``, ``pictures``, ``start``
-        (initial selection: the model and time with the largest loss), ``highest`` (standard
+        (initial selection: the model and time with the largest drop), ``highest`` (standard
         deviation with the lightest color; 0 without uncertainty) and ``cases``. Each plane of a
         case has the images, their size, the contours of the reference by class, and, by network and
         stop, the contours of the prediction by class and an image of the uncertainty.
@@ -52,7 +52,7 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
     stops = [_DIGITAL, *map(time_label, first.times_s)]
     n_classes = max(len(case.classes) for case in shown)
     highest = _highest(shown)
-    network, stop = _largest_loss(shown)
+    network, stop = _largest_drop(shown)
     models = list(dict.fromkeys(model for model, _ in first.networks))
     return {
         "networks": [capitalised(network_name(*network)) for network in first.networks],
@@ -142,13 +142,13 @@ def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
     return int(one[0] * other[1] - one[1] * other[0]) == 0
 
 
-def _largest_loss(cases: Sequence[ExampleCase]) -> tuple[int, int]:
-    """Return the network and the stop with the largest mean loss of the cases.
+def _largest_drop(cases: Sequence[ExampleCase]) -> tuple[int, int]:
+    """Return the network and the stop with the largest mean drop of the cases.
 
-    Without a known loss: the first network, after a day or else at the last time.
+    Without a known drop: the first network, after a day or else at the last time.
     """
-    losses = [case.dice_digital[:, None] - case.dice for case in cases]
-    means = np.ma.masked_invalid(losses).mean(axis=0)
+    drops = [case.dice_digital[:, None] - case.dice for case in cases]
+    means = np.ma.masked_invalid(drops).mean(axis=0)
     if means.count():
         network, time = np.unravel_index(int(means.filled(-np.inf).argmax()), means.shape)
         return int(network), 1 + int(time)

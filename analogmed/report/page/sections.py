@@ -70,7 +70,7 @@ def cases_section(run: Run, prefix: str) -> Iterator[Section]:
         lines = "Yellow: reference. Blue, dashed: prediction."
         if len(view["classes"]) > 1:
             lines = "Solid: reference. Dashed: prediction. Each class has its color."
-        starts = "; it starts at the largest loss" if view["has_dice"] else ""
+        starts = "; it starts at the largest drop" if view["has_dice"] else ""
         text = f"{lines} Move the slider to let the chip age{starts}. Shown: {view['pred_of']}." + (
             " All images are synthetic." if view["is_synthetic"] else ""
         )

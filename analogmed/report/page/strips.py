@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analogmed.foundation.time_constants import DAY_S, time_label
-from analogmed.report.figures.over_time import LOSS_LOOKS
+from analogmed.report.figures.over_time import DROP_LOOKS
 from analogmed.report.figures.style import (
     WIDTH_IN,
     is_narrow,
@@ -202,7 +202,7 @@ def _draw_network(axes: Axes, rows: pd.DataFrame, times_s: Sequence[float], pane
     stops = [(rows["time_s"].isna(), _DIGITAL, ("0.15", "x"))]
     for number, time_s in enumerate(times_s):
         label = "_nolegend_" if number else _ON_CHIP
-        stops.append((rows["time_s"] == time_s, label, LOSS_LOOKS[0]))
+        stops.append((rows["time_s"] == time_s, label, DROP_LOOKS[0]))
     for number, (chosen, label, (color, marker)) in enumerate(stops):
         part = rows[chosen]
         mean, low, high = (

@@ -1,13 +1,11 @@
 """Scores of each class of a task, for the terminal and the page."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from analogmed.foundation.time_constants import time_label
-from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.levels import near_chance
 from analogmed.report.names import metric_title, network_name, place_name
@@ -22,6 +20,7 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
+from analogmed.tables.estimates import drop_word
 from analogmed.tables.results import NETWORK
 from analogmed.tables.table import records
 
@@ -58,31 +57,30 @@ def _class_table(classes: pd.DataFrame) -> TextTable:
     return class_table(
         classes,
         f"{metric_title(metric, str(first['unit']))} of each class of {place}",
-        "added" if is_lower_better(metric) else "lost",
+        drop_word(metric),
         networks=(network,),
     )
 
 
 def class_table(
-    classes: pd.DataFrame, title: str, lost: str, *, networks: Sequence[Column] = (), **layout: Any
+    classes: pd.DataFrame, title: str, drop: str, *, networks: Sequence[Column] = ()
 ) -> TextTable:
     """Return a metric of each class, digitally and on the chip at one time.
 
     Args:
         classes: rows of ``class_scores.csv`` of one metric, at least one of them on a chip.
         title: title of the table.
-        lost: head of the column of losses.
+        drop: head of the column of drops.
         networks: columns that name the network.
-        **layout: further arguments of :func:`analogmed.report.text_table.estimate_cell`.
     """
     on_chip = _on_chip(classes)
     digital = {_key(row): row for row in records(classes[classes["time_s"].isna()])}
     columns = [
         Column("class", lambda row: row["class"], is_text=True, wrap="anywhere"),
         *networks,
-        Column("run digitally", lambda row: _score(digital.get(_key(row)), **layout)),
-        Column(time_label(float(on_chip["time_s"].iloc[0])), partial(_score, **layout)),
-        Column(lost, lambda row: named_estimate(row, "drift_drop", **layout)),
+        Column("run digitally", lambda row: _score(digital.get(_key(row)))),
+        Column(time_label(float(on_chip["time_s"].iloc[0])), _score),
+        Column(drop, lambda row: named_estimate(row, "drift_drop")),
     ]
     caption = f"{UNKNOWN}: undefined; the notes name the reason."
     caption = caption if on_chip["estimate"].isna().any() else ""
@@ -105,8 +103,8 @@ def low_classes(classes: pd.DataFrame, *, networks: bool = True) -> Iterator[str
         if near:
             yield (
                 f"The digital {label_of(metric)} of {row['class']}{of} is "
-                f"{format_fixed(row['estimate'])}{interval}, {near}: a loss of this class on the "
-                "chip means little."
+                f"{format_fixed(row['estimate'])}{interval}, {near}: a {drop_word(metric)} of "
+                "this class on the chip means little."
             )
 
 
@@ -118,7 +116,7 @@ def _key(row: Row) -> tuple[Any, ...]:
     return (row["class"], *(row[name] for name in NETWORK))
 
 
-def _score(row: Row | None, **layout: Any) -> Any:
+def _score(row: Row | None) -> Any:
     if row is None:
         return UNKNOWN
-    return estimate_cell(row["estimate"], row["low"], row["high"], **layout)
+    return estimate_cell(row["estimate"], row["low"], row["high"])

@@ -20,8 +20,8 @@ from analogmed.tables.table import records, require_columns
 Row = dict[str, Any]
 
 
-_spelled_out = partial(named_estimate, write=format_number, dash=False)
-"""Content of a cell with an estimate whose limits are separated by a word."""
+_rate = partial(named_estimate, write=format_number)
+"""Content of a cell with an estimate and its interval."""
 
 
 def render_conformal(summary: pd.DataFrame) -> str:
@@ -44,8 +44,8 @@ def render_conformal(summary: pd.DataFrame) -> str:
         Column("class", itemgetter("class"), is_text=True, wrap="no"),
         Column("set", lambda row: times[row["calibrated"]], is_text=True, wrap="no"),
         Column("used", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
-        Column("share missed", lambda row: _spelled_out(row, "fnr")),
-        Column(head, lambda row: _spelled_out(row, size)),
+        Column("share missed", lambda row: _rate(row, "fnr")),
+        Column(head, lambda row: _rate(row, size)),
         Column("kept", _kept),
         Column("patients\nto set", itemgetter("n_units")),
     )

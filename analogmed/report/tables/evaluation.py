@@ -1,6 +1,5 @@
 """The summary of an evaluation as tables for the terminal and as Markdown."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,8 +9,8 @@ import pandas as pd
 
 from analogmed.metrics.properties import input_word, is_lower_better
 from analogmed.metrics.registry import PRIMARY, label_of
-from analogmed.report.levels import low_digital
-from analogmed.report.names import kept_name, metric_title, place_name
+from analogmed.report.levels import unstated
+from analogmed.report.names import metric_title, normalised_meaning, place_name
 from analogmed.report.text import (
     UNKNOWN,
     format_fixed,
@@ -47,6 +46,7 @@ WIDTH = 120
 _MANY = 12
 """Number of columns from which the terminal breaks their cells."""
 ESTIMATED = "Estimated time and energy"
+NOT_STATED = "not stated"
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
 
@@ -64,7 +64,7 @@ def render_summary(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column of the summary is missing.
     """
-    return terminal(*_parts(summary), width=WIDTH)
+    return terminal(*_parts(summary, dash=True), width=WIDTH)
 
 
 def render_cost_tables(summary: pd.DataFrame) -> str:
@@ -87,8 +87,12 @@ def to_markdown(summary: pd.DataFrame) -> str:
     return markdown(*_parts(summary))
 
 
-def _parts(summary: pd.DataFrame) -> Iterator[TextTable | str]:
+def _parts(summary: pd.DataFrame, *, dash: bool = False) -> Iterator[TextTable | str]:
     """Yield tables and captions, for each task and hardware.
+
+    Args:
+        summary: content of ``summary.csv``.
+        dash: whether intervals have a dash, which is narrower.
 
     Raises:
         DataError: a column of the summary is missing.
@@ -99,7 +103,7 @@ def _parts(summary: pd.DataFrame) -> Iterator[TextTable | str]:
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         place = place_name(str(task), str(hardware))
         for metric in metrics:
-            yield from _metric_tables(of_metric(rows, metric), metric, place)
+            yield from _metric_tables(of_metric(rows, metric), metric, place, dash=dash)
         yield summary_caption(rows)
         for title, columns in cost_tables(rows):
             yield _cost_table(f"{place}: {title}", rows, columns)
@@ -116,18 +120,21 @@ def _checked_metrics(summary: pd.DataFrame) -> tuple[str, ...]:
     return metrics
 
 
-def _metric_tables(rows: pd.DataFrame, metric: str, place: str) -> Iterator[TextTable]:
+def _metric_tables(
+    rows: pd.DataFrame, metric: str, place: str, *, dash: bool
+) -> Iterator[TextTable]:
     """Yield the table of results, and one table per gain.
 
     Args:
         rows: summary of one metric, see :func:`analogmed.tables.estimates.of_metric`.
         metric: its name.
         place: data set and chips.
+        dash: whether intervals have a dash.
     """
     shown = [estimate for estimate in shown_in("terminal") if estimate.key in rows]
     columns = [Column("\nmodel", _network, is_text=True, wrap="anywhere")]
     columns += [
-        Column(estimate.head("terminal", metric), partial(_estimate, estimate))
+        Column(estimate.head("terminal", metric), partial(_estimate, estimate, metric, dash=dash))
         for estimate in shown
         if estimate.formula != "gain"
     ]
@@ -149,7 +156,7 @@ def _gain_tables(
         Column("model", lambda row: str(row["model"]), is_text=True, wrap="anywhere"),
         Column("training", lambda row: str(row["training"])),
         Column("gain", lambda row: format_fixed(row[key])),
-        Column("interval", lambda row: _estimate(estimate, row).second),
+        Column("interval", lambda row: _estimate(estimate, metric, row).second),
     ]
     if found := records(rows[rows[key].notna()]):
         yield _table(f"{place}: {estimate.head('terminal', metric)}", columns, found)
@@ -177,19 +184,14 @@ def summary_caption(rows: pd.DataFrame) -> str:
         "patients and chips (digital: patients).",
         f"digital, hwa: trained digitally, or hardware-aware. {label} digital: the same network "
         "run digitally.",
-        "Noise drop, and 1 day / digital, compare with the digitally trained network of the model, "
-        "run digitally.",
+        "Noise drop: against the digitally trained network of the model, run digitally.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
         f"Gain: {label} after 1 day minus that of the digitally trained network of the model, on "
         "the same chips.",
         "AVM: 1 month minus 1 s."
         + (" Missed: structures whose prediction is empty." if has_missed(rows) else ""),
-        *(
-            f"1 day / digital: of {kept_name(name)}."
-            for name in metrics
-            if kept_name(name) != label_of(name)
-        ),
+        *map(normalised_meaning, metrics),
         *(
             f"{label_of(name)}: lower is better. Its drops are by how much it is worse, its gains "
             "by how much it is better."
@@ -197,21 +199,27 @@ def summary_caption(rows: pd.DataFrame) -> str:
             if is_lower_better(name)
         ),
     ]
-    notes = run_notes(rows)
+    notes = run_notes(rows, metrics)
     return "\n".join([*lines, notes] if notes else lines)
 
 
-def run_notes(rows: pd.DataFrame) -> str:
-    """Return the limitations of each network's results, one per line; empty without any."""
-    notes = [(row, "; ".join(filter(None, _notes_of(row)))) for row in records(rows)]
-    return "\n".join(f"{row['model']}, {row['training']}: {text}." for row, text in notes if text)
+def run_notes(rows: pd.DataFrame, metrics: Sequence[str] = ()) -> str:
+    """Return the limitations of each network's results, one per line; empty without any.
 
-
-def _notes_of(row: Row) -> Iterator[str]:
-    """Yield the note of a network, and one on a low digital value of its primary metric."""
-    yield row["note"] if isinstance(row["note"], str) else ""
-    metric = (metrics_of(row) or (PRIMARY,))[0]
-    yield low_digital(metric, row.get(f"{metric}_own_digital", math.nan))
+    Args:
+        rows: rows of ``summary.csv``.
+        metrics: metrics whose digital values are noted where they allow no normalised value; by
+            default the primary one.
+    """
+    noted = metrics or metrics_of(rows.columns)[:1]
+    of_metrics = [(name, records(of_metric(rows, name))) for name in noted]
+    notes = []
+    for number, row in enumerate(records(rows)):
+        texts = [row["note"] if isinstance(row["note"], str) else ""]
+        texts += [unstated(found[number], name) for name, found in of_metrics]
+        if text := "; ".join(filter(None, texts)):
+            notes.append(f"{row['model']}, {row['training']}: {text}.")
+    return "\n".join(notes)
 
 
 def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
@@ -243,10 +251,23 @@ def _network(row: Row) -> Cell:
     return Cell(str(row["model"]), str(row["training"]), ", {}")
 
 
-def _estimate(estimate: Estimate, row: Row) -> Cell:
+def estimate_of(estimate: Estimate, metric: str, row: Row, **layout: Any) -> Cell:
+    """Return an estimate of a network with its interval, or that it is not stated.
+
+    Args:
+        estimate: estimate.
+        metric: metric of the row.
+        row: network in a summary of one metric.
+        **layout: further arguments of :func:`analogmed.report.text_table.estimate_cell`.
+    """
+    if estimate.formula == "ratio" and pd.notna(row[estimate.key]) and unstated(row, metric):
+        return Cell(NOT_STATED)
+    return named_estimate(row, estimate.key, **layout)
+
+
+def _estimate(estimate: Estimate, metric: str, row: Row, *, dash: bool = False) -> Cell:
     """Return an estimate, its deviation over chips if that is known, and its interval."""
-    key = estimate.key
-    cell = named_estimate(row, key, unknown=UNKNOWN)
+    cell = estimate_of(estimate, metric, row, unknown=UNKNOWN, dash=dash)
     spread = spread_of(estimate)
     if spread and not pd.isna(row.get(spread.key)):
         return replace(cell, text=f"{cell.text} \u00b1 {format_fixed(row[spread.key])}")

@@ -10,12 +10,20 @@ import pandas as pd
 from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.names import kept_name, metric_title, model_name, place_name
+from analogmed.report.levels import unstated
+from analogmed.report.names import (
+    capitalised,
+    metric_title,
+    model_name,
+    normalised_meaning,
+    place_name,
+)
 from analogmed.report.tables.evaluation import (
     column_head,
     cost_rows,
     cost_tables,
     cost_text,
+    estimate_of,
     has_missed,
 )
 from analogmed.report.text import (
@@ -32,10 +40,9 @@ from analogmed.report.text_table import (
     Column,
     TextTable,
     estimate_cell,
-    named_estimate,
     network_cell,
 )
-from analogmed.tables.estimates import ENDS, Place, of_metric, shown_in, unit_of
+from analogmed.tables.estimates import ENDS, Estimate, Place, of_metric, shown_in, unit_of
 from analogmed.tables.table import records
 
 Row = dict[str, Any]
@@ -65,35 +72,52 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric
     if missed:
         columns.append(Column("missed", _missed))
     where = "" if _several(summary) else f" of {_place(records(summary)[0])}"
-    caption = (
-        f"Below each estimate its {level_of(summary)} interval, from a two-way bootstrap over "
-        f"patients and chips (run digitally: patients). {sample_sizes(summary)}. "
-        f"{_meaning_of_changes(metric)}"
-    )
-    caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
-    caption += " Missed: structures whose prediction is empty." if missed else ""
     title = metric_title(metric, unit_of(summary))
-    return TextTable.of(f"{title}{where}", columns, records(summary), caption=caption)
+    caption = [
+        f"Below each estimate its {level_of(summary)} interval, from a two-way bootstrap over "
+        f"patients and chips (run digitally: patients). {sample_sizes(summary)}.",
+        *_meanings(summary, metric),
+        *(["p: of the gain, over patients, after Holm's correction."] if p_values else []),
+        *(["Missed: structures whose prediction is empty."] if missed else []),
+        *unstated_sentences(records(summary), metric),
+    ]
+    return TextTable.of(f"{title}{where}", columns, records(summary), caption=" ".join(caption))
 
 
-def _meaning_of_changes(metric: str) -> str:
-    """Return what the shares and gains of a metric are differences and ratios of."""
+def _meanings(summary: pd.DataFrame, metric: str) -> Iterator[str]:
+    """Yield the meaning of the columns of a metric that the table has."""
     label, lower = label_of(metric), is_lower_better(metric)
-    digital = "that of the digitally trained network"
-    on_chip = f"{label} on the chip after a day"
-    kept = "Times digital" if lower else "Kept"
-    gain = f"{digital} minus {on_chip}" if lower else f"{on_chip} minus {digital}"
-    text = (
-        f"t0: right after programming. {kept}: {kept_name(metric)} on the chip divided by "
-        f"{digital} run digitally. Gain of training: {gain}."
-    )
-    return f"{text} Lower is better." if lower else text
+    shown = {estimate.key for estimate in _known(summary, "page")}
+    if "t0" in shown:
+        yield "t0: right after programming."
+    if "normalised_1d" in shown:
+        yield normalised_meaning(metric)
+    if "gain_1d" in shown:
+        on_chip, digital = (
+            f"{label} on the chip after a day",
+            "that of the digitally trained network",
+        )
+        gain = f"{digital} minus {on_chip}" if lower else f"{on_chip} minus {digital}"
+        yield f"Gain of training: {gain}."
+    if lower:
+        yield "Lower is better."
 
 
-def losses_table(summary: pd.DataFrame, metric: str) -> TextTable:
-    """Return the loss of each network on the chip, and the variation between chips."""
+def unstated_sentences(rows: list[Row], metric: str) -> list[str]:
+    """Return why normalised values are not stated, one sentence per model; none if they are.
+
+    Args:
+        rows: networks in a summary of one metric.
+        metric: its metric.
+    """
+    reasons = (unstated(row, metric, f" of the {model_name(row['model'])}") for row in rows)
+    return [f"{capitalised(reason)}." for reason in dict.fromkeys(filter(None, reasons))]
+
+
+def drops_table(summary: pd.DataFrame, metric: str) -> TextTable:
+    """Return the drop of each network on the chip, and the variation between chips."""
     summary = of_metric(summary, metric)
-    columns = [_network_column(summary), *_measured(summary, "losses", metric)]
+    columns = [_network_column(summary), *_measured(summary, "drops", metric)]
     return TextTable.of("The numbers of this figure", columns, records(summary))
 
 
@@ -130,13 +154,13 @@ def _comparison_table(comparison: pd.DataFrame, label: str) -> TextTable:
     )
 
 
-def curves_table(curves: pd.DataFrame, *, losses: bool = False) -> TextTable:
-    """Return the metric of each network at each time, or its loss against the digital run."""
+def curves_table(curves: pd.DataFrame, *, drops: bool = False) -> TextTable:
+    """Return the metric of each network at each time, or its drop against the digital run."""
     times_s = sorted(curves["time_s"].dropna().unique())
     metric = str(curves["metric"].iloc[0])
-    names = [f"drift_drop{end}" for end in ENDS] if losses else ["estimate", "low", "high"]
+    names = [f"drift_drop{end}" for end in ENDS] if drops else ["estimate", "low", "high"]
     columns = [Column("network", itemgetter("network"), is_text=True)]
-    if not losses:
+    if not drops:
         columns.append(Column("run digitally", itemgetter("digital")))
     columns += [Column(time_label(time_s), _at(time_s)) for time_s in times_s]
     rows = []
@@ -150,7 +174,7 @@ def curves_table(curves: pd.DataFrame, *, losses: bool = False) -> TextTable:
         network = network_cell(str(key[1]), str(key[2]))
         rows.append({"digital": UNKNOWN, **found, "network": network})
     title = metric_title(metric, str(curves["unit"].iloc[0]))
-    title = "The numbers of this figure" if losses else f"{title} at each time"
+    title = "The numbers of this figure" if drops else f"{title} at each time"
     return TextTable.of(title, columns, rows)
 
 
@@ -230,9 +254,13 @@ def rows_of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _measured(summary: pd.DataFrame, place: Place, metric: str) -> Iterator[Column]:
     """Yield the columns of the estimates of a place that have a value."""
-    for estimate in shown_in(place):
-        if estimate.key in summary and summary[estimate.key].notna().any():
-            yield Column(estimate.head(place, metric), partial(named_estimate, name=estimate.key))
+    for estimate in _known(summary, place):
+        yield Column(estimate.head(place, metric), partial(estimate_of, estimate, metric))
+
+
+def _known(summary: pd.DataFrame, place: Place) -> list[Estimate]:
+    """Return the estimates of a place that have a value."""
+    return [e for e in shown_in(place) if e.key in summary and summary[e.key].notna().any()]
 
 
 def _several(summary: pd.DataFrame) -> bool:

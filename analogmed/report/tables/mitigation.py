@@ -89,7 +89,7 @@ def mitigation_table(summary: pd.DataFrame) -> TextTable:
     ]
     columns.append(
         Column(
-            f"{label} gained",
+            f"{label} gain",
             _of_metric(primary, lambda r: estimate_cell(r["gain"], r["gain_low"], r["gain_high"])),
         )
     )
@@ -99,7 +99,7 @@ def mitigation_table(summary: pd.DataFrame) -> TextTable:
         if name in summary
     ]
     caption = (
-        f"{label} gained: of drift compensation, and of all together, relative to no mitigation; "
+        f"{label} gain: of drift compensation, and of all together, relative to no mitigation; "
         'of those with "+", which are added to drift compensation, relative to drift compensation. '
         "Images, labelled images and passes through the chip: number that each use of the "
         "mitigation needs."
@@ -134,5 +134,5 @@ def _gain(row: Row) -> Cell:
     value, gain = format_number(row["value"]), row["gain"]
     if pd.isna(gain):
         return Cell(value)
-    found = estimate_cell(gain, row["gain_low"], row["gain_high"], format_signed, dash=False)
+    found = estimate_cell(gain, row["gain_low"], row["gain_high"], format_signed)
     return Cell(value, "\n".join(filter(None, (found.text, found.second))))

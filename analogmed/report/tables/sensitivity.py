@@ -1,6 +1,5 @@
 """Effects of layers, noise sources and placements as tables for the terminal and a page."""
 
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -24,9 +23,9 @@ Row = dict[str, Any]
 
 WIDTH = 120
 TITLES = {
-    "only_analog": "Only this layer analog: {} lost against digital",
+    "only_analog": "Only this layer analog: {} drop against digital",
     "only_digital": "Only this layer digital: {} regained against all layers analog",
-    "noise_alone": "Only this noise source: {} lost against digital",
+    "noise_alone": "Only this noise source: {} drop against digital",
     "noise_all_but": "All noise sources but this: {} regained against all",
 }
 SETTINGS = {
@@ -38,10 +37,6 @@ SETTINGS = {
 CONTROLS = {"all_analog": "whole network analog", "no_noise": "no noise source"}
 _FLAGS = {"kept": "kept", "pareto": "Pareto", "chosen": "chosen"}
 """Columns of placements that are True or False, with their names in the terminal."""
-
-
-_spelled_out = partial(named_estimate, dash=False)
-"""Content of a cell with an estimate whose limits are separated by a word."""
 
 
 def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8, metric: str = PRIMARY) -> str:
@@ -69,8 +64,8 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8, metric: str = PR
         columns = (
             Column("rank", itemgetter("rank"), is_text=True),
             Column("layer" if "layer" in title else "source", itemgetter("subject"), is_text=True),
-            Column("effect", lambda row: _spelled_out(row, "effect")),
-            Column("lost in all", lambda row: _spelled_out(row, "drop")),
+            Column("effect", lambda row: named_estimate(row, "effect")),
+            Column("drop in all", lambda row: named_estimate(row, "drop")),
         )
         shown = records(rows.head(most))
         head = f"{title.format(label)}, {time_label(time_s)}"
@@ -78,7 +73,7 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8, metric: str = PR
         if len(rows) > most:
             parts.append(f"   and {len(rows) - most} more, in ranking.csv\n")
     for row in records(last[last["setting"].isin(list(CONTROLS))]):
-        parts.append(f"{CONTROLS[row['setting']]}: {label} lost {_spelled_out(row, 'drop')}\n")
+        parts.append(f"{CONTROLS[row['setting']]}: {label} drop {named_estimate(row, 'drop')}\n")
     parts.append(
         f"{sample_sizes(ranking)}; {level_of(ranking)} intervals of a two-way bootstrap.\n"
     )
@@ -86,13 +81,13 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8, metric: str = PR
 
 
 def sensitivity_table(ranking: pd.DataFrame, metric: str = PRIMARY) -> TextTable:
-    """Return layers and noise sources by their loss of a metric at the last time."""
+    """Return layers and noise sources by their drop of a metric at the last time."""
     time_s = float(ranking["time_s"].max())
     last = ranking[(ranking["time_s"] == time_s) & ranking["setting"].isin(list(SETTINGS))]
     columns = (
         Column("setting", lambda row: SETTINGS[row["setting"]], is_text=True),
         Column("layer or source", itemgetter("subject"), is_text=True),
-        Column(f"{label_of(metric)} lost or regained", lambda row: named_estimate(row, "effect")),
+        Column(f"{label_of(metric)} drop or regained", lambda row: named_estimate(row, "effect")),
     )
     rows = records(last.sort_values(["setting", "rank"]))
     return TextTable.of(f"The numbers, {time_label(time_s)}", columns, rows)
@@ -113,7 +108,7 @@ def render_placement(steps: pd.DataFrame, *, metric: str = PRIMARY) -> str:
     columns = (
         Column("digital too", _layer, is_text=True),
         Column("in all", itemgetter("digital_layers"), is_text=True),
-        Column(f"{label_of(metric)} lost", lambda row: _spelled_out(row, "drop")),
+        Column(f"{label_of(metric)} drop", lambda row: named_estimate(row, "drop")),
         Column("predicted", lambda row: format_fixed(row["predicted_drop"])),
         Column("ms", lambda row: format_quantity(row["latency_ms"])),
         Column("mJ", lambda row: format_quantity(row["energy_mj"])),
@@ -136,13 +131,13 @@ def placement_table(steps: pd.DataFrame, metric: str = PRIMARY) -> TextTable:
             is_text=True,
         ),
         Column("digital layers", itemgetter("digital_layers")),
-        Column(f"{label} lost", lambda row: named_estimate(row, "drop")),
+        Column(f"{label} drop", lambda row: named_estimate(row, "drop")),
         Column("ms", lambda row: format_number(row["latency_ms"])),
         Column("mJ", lambda row: format_number(row["energy_mj"])),
         Column("tiles", itemgetter("tiles")),
     )
     caption = (
-        f"Each row makes one more layer digital, unless the row before was not kept. {label} lost: "
+        f"Each row makes one more layer digital, unless the row before was not kept. {label} drop: "
         "relative to the digital network, with its interval. Time and energy: of one "
         f"{input_word(metric)}, estimated."
     )

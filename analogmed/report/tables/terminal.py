@@ -23,7 +23,14 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
-from analogmed.tables.estimates import ENDS, OWN_REFERENCE, metrics_of, of_metric, unit_of
+from analogmed.tables.estimates import (
+    ENDS,
+    OWN_REFERENCE,
+    drop_word,
+    metrics_of,
+    of_metric,
+    unit_of,
+)
 from analogmed.tables.table import records
 
 Row = dict[str, Any]
@@ -35,7 +42,7 @@ _LARGE = 10.0
 
 
 def render_evaluation(summary: pd.DataFrame, curves: pd.DataFrame, *, costs: bool = False) -> str:
-    """Return one line per network: its metric digitally, on the chip over time, and the loss.
+    """Return one line per network: its metric digitally, on the chip over time, and the drop.
 
     Args:
         summary: ``summary.csv`` of one or more evaluations.
@@ -77,10 +84,10 @@ def shown_times(times_s: Sequence[float]) -> list[float]:
 def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str) -> TextTable:
     """Return the table of one metric of the networks on one kind of chip."""
     times_s = shown_times(curves["time_s"].dropna().unique().tolist())
-    lost_at_s = DAY_S if DAY_S in times_s else times_s[-1]
+    drop_at_s = DAY_S if DAY_S in times_s else times_s[-1]
     at = {(row["model"], row["training"], row["time_s"]): row for row in records(curves)}
     digits = _digits([*summary["own_digital"], *curves["estimate"], *curves["drift_drop_high"]])
-    lost = f"{_lost(metric)} {_since(lost_at_s)}"
+    head = f"{drop_word(metric)} {_since(drop_at_s)}"
 
     def row_at(row: Row, time_s: float) -> Row:
         return at.get((row["model"], row["training"], time_s), {})
@@ -89,10 +96,10 @@ def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str)
         return format_fixed(row_at(row, time_s).get("estimate", math.nan), digits)
 
     def drop(row: Row) -> Cell:
-        at_s = row_at(row, lost_at_s)
+        at_s = row_at(row, drop_at_s)
         value, low, high = (at_s.get(f"drift_drop{end}", math.nan) for end in ENDS)
         write = partial(format_fixed, digits=digits)
-        return estimate_cell(value, low, high, write=write, dash=False)
+        return estimate_cell(value, low, high, write=write)
 
     columns = [
         Column(
@@ -103,7 +110,7 @@ def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str)
         ),
         Column("\ndigital", lambda row: format_fixed(row["own_digital"], digits), wrap="no"),
         *(Column(_head(time_s), partial(value_at, time_s), wrap="no") for time_s in times_s),
-        Column(f"{lost}\n({level_of(summary)} interval)", drop, wrap="no"),
+        Column(f"{head}\n({level_of(summary)} interval)", drop, wrap="no"),
     ]
     return TextTable.of(title, columns, records(summary), spaced=False)
 
@@ -118,10 +125,6 @@ def _head(time_s: float) -> str:
     """Return the head of a time in two lines."""
     label = "new chip" if time_s == T0_S else time_label(time_s)
     return label.replace(" ", "\n") if len(label) > _LONG_HEAD else f"\n{label}"
-
-
-def _lost(metric: str) -> str:
-    return "added" if is_lower_better(metric) else "lost"
 
 
 def _since(time_s: float) -> str:
@@ -144,7 +147,7 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def reference_of(summary: pd.DataFrame) -> str:
-    """Return the network that losses refer to, of ``summary.csv`` or ``curves.csv``."""
+    """Return the network that drops refer to, of ``summary.csv`` or ``curves.csv``."""
     is_own = [OWN_REFERENCE in note for note in summary["note"].astype("string").fillna("")]
     if all(is_own):
         return "the same network without a chip"
@@ -153,10 +156,10 @@ def reference_of(summary: pd.DataFrame) -> str:
 
 
 def _caption(summary: pd.DataFrame) -> str:
-    """Return the caption: sample sizes, intervals, the reference of losses, and notes."""
+    """Return the caption: sample sizes, intervals, the reference of drops, and notes."""
     metrics = metrics_of(summary.columns)
     label = label_of(metrics[0])
-    words = ", ".join(dict.fromkeys(map(_lost, metrics)))
+    words = ", ".join(dict.fromkeys(map(drop_word, metrics)))
     lines = [
         f"{sample_sizes(summary)} per network. Intervals: {level_of(summary)}, over patients and "
         "chips.",

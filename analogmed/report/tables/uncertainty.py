@@ -197,7 +197,7 @@ def render_comparison(comparison: pd.DataFrame) -> str:
         Column("hwa", lambda row: format_number(row["hwa"])),
         Column(
             "hwa - digital",
-            lambda row: named_estimate(row, "difference", write=format_number, dash=False),
+            lambda row: named_estimate(row, "difference", write=format_number),
         ),
         Column(p_head, lambda row: format_p(row[p_name])),
     )

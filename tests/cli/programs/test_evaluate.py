@@ -33,7 +33,7 @@ def test_the_table_is_narrow_and_all_estimates_are_there_on_request(
     for name in ("costs", "wide"):
         assert printed[name].startswith("3 of 3 digital runs and chips are reused from ")
     assert "Brain phantom on PCM chips: Dice" in printed["narrow"]
-    assert "lost in 1 day" in printed["narrow"] and "Cost" not in printed["narrow"]
+    assert "drop in 1 day" in printed["narrow"] and "Cost" not in printed["narrow"]
     assert "Brain phantom on PCM chips: Cost" in printed["costs"]
     for part in ("noise drop", "AVM", "missed", "Brain phantom on PCM chips: Cost", "utilisation"):
         assert part in printed["wide"]

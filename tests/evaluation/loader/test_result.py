@@ -131,7 +131,9 @@ def test_a_class_that_is_not_found_is_named_and_each_class_has_its_scores(images
     sentence = (
         "The digital Dice of class 2 is 0.000 (95 % interval 0.000 to 0.000), at most 0.05 above 0"
     )
-    level = f"Digital Dice {of_class['digital'].mean():.2f}, below 0.5: losses and shares"
+    level = (
+        f"The digital Dice is {of_class['digital'].mean():.2f}, below 0.5, so a drop means little."
+    )
     page = run.report(tmp_path / "page.html").read_text(encoding="utf-8")
     for text in (str(run), html.unescape(run._repr_html_()), html.unescape(page)):
         words = " ".join(text.split())
@@ -152,13 +154,14 @@ def test_the_findings_name_a_rise_whose_interval_excludes_0(result, lower_is_bet
     drop, rise = (0.3, 0.02) if lower_is_better else (0.02, 0.3)
     first, last = "right after programming", "1 day after programming"
     first, last = (last, first) if lower_is_better else (first, last)
-    assert f"The largest drop of Dice, {first}, is {drop:.3f} (95 % interval" in words
+    word = "rise" if lower_is_better else "drop"
+    assert f"The largest {word} of Dice, {first}, is {drop:.3f} (95 % interval" in words
     assert (
         f"The largest improvement of Dice on the chip over digital, {last}, is {rise:.3f}" in words
     )
     at_day = values["time_s"].isna() | (values["time_s"] > 0)
     only = " ".join(str(replace(found, values=values[at_day])).split())
-    assert ("Dice does not drop at any measured time." in only) == (not lower_is_better)
+    assert (f"Dice does not {word} at any measured time." in only) == (not lower_is_better)
 
 
 def test_a_page_is_named_html(result, tmp_path):

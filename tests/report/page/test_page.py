@@ -20,7 +20,10 @@ from analogmed.report.findings import findings
 from analogmed.report.page.case_view import MOST_PIXELS, case_view, contour_path
 from analogmed.report.provenance import files_of
 from analogmed.report.runs import Run, read_run
+from analogmed.report.tables.evaluation import run_notes
+from analogmed.report.tables.evaluation_page import summary_table
 from analogmed.report.writer import NAMES, write_report
+from analogmed.tables.estimates import ENDS
 
 pytestmark = pytest.mark.slow
 
@@ -127,14 +130,14 @@ def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
 
 
 def test_parts_stand_only_where_their_tables_are(page, run):
-    for title in ("Comparison", "Dice lost over time", "Time to failure", "Example cases"):
+    for title in ("Comparison", "Dice drop over time", "Time to failure", "Example cases"):
         assert f">{title}" in page
     for name in ("curves", "comparison", "time_to_failure"):
         (run / f"{name}.csv").unlink()
     (run / "examples" / "0-worst.npz").unlink()
     part = page_of(run)
-    assert ">Comparison<" in part and ">Loss on the chip<" in part
-    for title in ("Dice lost over time", "Time to failure", "Example cases"):
+    assert ">Comparison<" in part and ">Dice drop of each network<" in part
+    for title in ("Dice drop over time", "Time to failure", "Example cases"):
         assert title not in part
 
 
@@ -152,7 +155,7 @@ DROPS = {"drop_1d": 0.4, "drop_1d_low": 0.3, "drop_1d_high": 0.5}
 LITTLE = {"drop_1d": 0.01, "drop_1d_low": -0.01, "drop_1d_high": 0.03}
 
 
-def test_the_first_finding_is_the_largest_loss_with_all_trainings_of_its_model():
+def test_the_first_finding_is_the_largest_drop_with_all_trainings_of_its_model():
     rows = [
         summary_row(hardware="reram", model="unetpp", training="digital", **LITTLE),
         summary_row(hardware="reram", **LITTLE),
@@ -160,37 +163,38 @@ def test_the_first_finding_is_the_largest_loss_with_all_trainings_of_its_model()
     ]
     tables = {"summary": pd.DataFrame(rows)}
     assert findings(Run("run", "evaluation", tables=tables))[0] == (
-        "After a day on ReRAM chips, relative to digital training without a chip, the digitally "
-        "trained U-Net loses 0.400 Dice (95 % interval 0.300 to 0.500); the hardware-aware U-Net "
-        "has no statistically distinguishable loss: "
-        "0.010 Dice (95 % interval -0.010 to 0.030)."
+        "After a day on ReRAM chips, relative to digital training without a chip, the Dice of the "
+        "digitally trained U-Net drops by 0.400 (95 % interval 0.300 to 0.500); that of the "
+        "hardware-aware U-Net has no statistically distinguishable drop: 0.010 (95 % interval "
+        "-0.010 to 0.030)."
     )
 
 
-def test_a_network_that_has_not_learned_is_not_the_largest_loss():
+def test_a_network_that_has_not_learned_is_not_the_largest_drop():
     useless = {"model": "unetpp", "dice_digital": 0.3}
     rows = [summary_row(**LITTLE), summary_row(**useless, **DROPS)]
     tables = {"summary": pd.DataFrame(rows)}
     first = findings(Run("run", "evaluation", tables=tables))[0]
-    assert "U-Net has no" in first and "U-Net++" not in first
+    finding, caution = first.split(". The ")
+    assert "U-Net has no" in finding and "U-Net++" not in finding and "U-Net++" in caution
 
 
 def test_a_network_that_is_better_on_the_chip_gains():
     gains = {"drop_1d": -0.02, "drop_1d_low": -0.03, "drop_1d_high": -0.01}
     assert told(summary_row(**gains)) == (
-        "After a day on PCM chips, relative to digital training without a chip, the "
-        "hardware-aware U-Net gains 0.020 Dice (95 % interval 0.010 to 0.030)."
+        "After a day on PCM chips, relative to digital training without a chip, the Dice of the "
+        "hardware-aware U-Net rises by 0.020 (95 % interval 0.010 to 0.030)."
     )
     gains["note"] = "no digitally trained baseline: own digital run"
-    assert told(summary_row(**gains)).startswith("After a day on PCM chips, the hardware-aware")
+    assert told(summary_row(**gains)).startswith("After a day on PCM chips, the Dice of the")
 
 
 def test_a_gain_whose_interval_includes_zero_is_not_distinguishable():
     sentence = told(summary_row(gain_1d=0.01, gain_1d_low=-0.01, gain_1d_high=0.03))
     assert sentence == (
-        "After a day on the chip the hardware-aware U-Net keeps 0.99 of the digital Dice (95 % "
-        "interval 0.97 to 1.01); it is not statistically distinguishable from the digitally "
-        "trained one (20 patients and 5 chips)."
+        "After a day on the chip, the normalised Dice (on the chip / digital) of the "
+        "hardware-aware U-Net is 0.99 (95 % interval 0.97 to 1.01); its Dice is not statistically "
+        "distinguishable from that of the digitally trained one (20 patients and 5 chips)."
     )
 
 
@@ -199,16 +203,16 @@ def test_networks_that_are_not_distinguishable_share_a_sentence():
     models = {"unet": 0.9, "unetpp": 0.8, "swin_unetr": 0.7}
     rows = [summary_row(model=model, dice_1d=dice, **gain) for model, dice in models.items()]
     sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
-    assert len(sentences) == 2 and "the hardware-aware U-Net keeps 0.99" in sentences[0]
+    assert len(sentences) == 2 and "of the hardware-aware U-Net is 0.99" in sentences[0]
     assert sentences[1] == (
-        "Other networks trained for the chip keep: U-Net++ 0.99 (0.97 to 1.01), Swin-UNETR 0.99 "
-        "(0.97 to 1.01); they are not statistically distinguishable from the digitally trained "
-        "ones (20 patients and 5 chips)."
+        "The normalised Dice (on the chip / digital) of other networks trained for the chip is: "
+        "U-Net++ 0.99 (0.97 to 1.01), Swin-UNETR 0.99 (0.97 to 1.01); they are not statistically "
+        "distinguishable from the digitally trained ones (20 patients and 5 chips)."
     )
     rows[2] |= {"gain_1d_low": 0.005}
     sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
-    assert len(sentences) == 3 and "Swin-UNETR keeps" in sentences[2]
-    assert "it is better" in sentences[2]
+    assert len(sentences) == 3 and "hardware-aware Swin-UNETR is 0.99" in sentences[2]
+    assert "its Dice is better" in sentences[2]
 
 
 def test_how_long_networks_hold_a_limit_is_one_sentence_longest_first():
@@ -236,7 +240,8 @@ def test_a_gain_beyond_zero_is_told_with_its_interval(sign, word):
     bounds = sorted([sign * 0.01, sign * 0.03])
     row = summary_row(gain_1d=sign * 0.02, gain_1d_low=bounds[0], gain_1d_high=bounds[1])
     expected = (
-        f"; it is {word} than the digitally trained one by 0.020 Dice (95 % interval 0.010 to 0.030"
+        f"; its Dice is {word} than that of the digitally trained one by 0.020 (95 % interval "
+        "0.010 to 0.030)."
     )
     assert expected in told(row)
 
@@ -274,23 +279,25 @@ def test_a_gain_that_does_not_outlive_the_correction_is_no_finding():
     }  # fmt: skip
     sentence = told(row, comparison=pd.DataFrame([pair]))
     assert "not beyond chance" in sentence and "p = 0.200" in sentence
-    assert "it is better" not in sentence
     certain = told(row, comparison=pd.DataFrame([pair | {"p_holm": 0.01}]))
-    assert "it is better" in certain and "p = 0.010" in certain
+    assert "beyond chance" not in certain and "p = 0.010" in certain
 
 
 def test_a_share_of_a_useless_digital_dice_is_no_praise():
     useless = {"dice_digital": 0.05, "dice_own_digital": 0.04, "dice_1d": 0.05}
     gain = {"gain_1d": 0.0, "gain_1d_low": -0.01, "gain_1d_high": 0.01}
     digital = {"training": "digital", "gain_1d": np.nan}
+    reason = (
+        "The digital Dice of the U-Net is 0.05, below 0.5, so a drop means little and the "
+        "normalised Dice is not stated."
+    )
     assert told(summary_row(**useless, **digital)) == (
-        "Run digitally, the digitally trained U-Net has a Dice of 0.05, below 0.5: the share that "
-        "it keeps on the chip is not stated."
+        "After a day on the chip, the Dice of the digitally trained U-Net is 0.05. " + reason
     )
     assert told(summary_row(**useless, **gain)) == (
-        "After a day on the chip the hardware-aware U-Net has a Dice of 0.05; its share of the "
-        "digital Dice (0.05, below 0.5) is not stated; it is not statistically distinguishable "
-        "from the digitally trained one (20 patients and 5 chips)."
+        "After a day on the chip, the Dice of the hardware-aware U-Net is 0.05; its Dice is not "
+        "statistically distinguishable from that of the digitally trained one (20 patients and 5 "
+        "chips). " + reason
     )
 
 
@@ -301,10 +308,11 @@ def test_of_several_digitally_trained_networks_only_those_that_learned_are_told_
     ]
     sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
     assert sentences == [
-        "Run digitally, the digitally trained Swin-UNETR has a Dice of 0.49, below 0.5: the share "
-        "that it keeps on the chip is not stated.",
-        "Without training for the chip, after a day, these keep: U-Net 0.99 (0.97 to 1.01), "
-        "U-Net++ 0.99 (0.97 to 1.01).",
+        "After a day on the chip, the Dice of the digitally trained Swin-UNETR is 0.80. The "
+        "digital Dice of the Swin-UNETR is 0.49, below 0.5, so a drop means little and the "
+        "normalised Dice is not stated.",
+        "Without training for the chip, the normalised Dice (on the chip / digital) after a day "
+        "is: U-Net 0.99 (0.97 to 1.01), U-Net++ 0.99 (0.97 to 1.01).",
     ]
 
 
@@ -559,19 +567,47 @@ def test_the_cases_start_at_the_largest_loss(make_run, tmp_path):
     assert (unknown["model"], case_view([case])["stops"][unknown["stop"]]) == (0, "1 day")
 
 
-def test_too_few_patients_are_asked_for_and_no_share_of_an_uncertain_digital_value_is_stated():
+def test_cautions_on_few_patients_and_an_uncertain_digital_value_follow_the_finding():
     row = summary_row(
         n_patients=3, dice_digital=0.6, dice_digital_low=0.2, dice_digital_high=0.9,
         normalised_dice_1d=1.19, normalised_dice_1d_low=0.48, normalised_dice_1d_high=1.9,
     )  # fmt: skip
+    reason = (
+        "digital Dice{} is itself uncertain, 0.60 (95 % interval 0.20 to 0.90), so the normalised "
+        "Dice is not stated."
+    )
+    caution = (
+        f" The {reason.format(' of the U-Net')} Only 3 patients: the intervals include the true "
+        "value less often than 95 %. Evaluate at least 20 patients."
+    )
     run = Run("run", "evaluation", tables={"summary": pd.DataFrame([row])})
-    assert findings(run) == [
-        "The digital Dice of the U-Net is itself uncertain: 0.60 (95 % interval 0.20 to 0.90), 3 "
-        "patients and 5 chips. Evaluate more patients; the share that it keeps on the chip is not "
-        "stated.",
-        "Only 3 patients: the intervals include the true value less often than 95 %. Evaluate at "
-        "least 20 patients.",
-    ]
+    value = "After a day on the chip, the Dice of the hardware-aware U-Net is 0.80."
+    assert findings(run) == [value + caution]
+    rows = {"drift_drop": 0.3, "drift_drop_low": 0.2, "drift_drop_high": 0.4, "metric": "dice"}
+    rows |= {name: row[name] for name in ("task", "hardware", "model", "training")}
+    run.tables["curves"] = pd.DataFrame([rows | {"time_s": 0.0}, rows | {"time_s": 3_600.0}])
+    assert findings(run)[0] == (
+        "After 1 h on PCM chips, relative to digital training without a chip, the Dice of the "
+        f"hardware-aware U-Net drops by 0.300 (95 % interval 0.200 to 0.400).{caution}"
+    )
+    table = summary_table(run.tables["summary"], None, "dice")
+    shown = dict(zip(table.heads, map(str, table.rows[0]), strict=True))
+    assert shown["normalised, 1 day"] == "not stated" and reason.format(" of the U-Net") in (
+        table.caption
+    )
+    assert f"unet, hwa: the {reason.format('')}" in run_notes(pd.DataFrame([row | {"note": ""}]))
+
+
+def test_only_columns_of_the_table_are_explained():
+    row = summary_row(dice_t0=np.nan, gain_1d=np.nan)
+    words = "Gain of training", "t0:", "p: of", "Missed:"
+    caption = summary_table(pd.DataFrame([row | {"missed": np.nan}]), None, "dice").caption
+    assert not any(word in caption for word in words) and "Normalised Dice: Dice on" in caption
+    row |= {f"{name}{end}": 0.1 for name in ("dice_t0", "gain_1d") for end in ENDS}
+    caption = summary_table(
+        pd.DataFrame([row | {"missed": 1, "missed_of": 2}]), None, "dice"
+    ).caption
+    assert [word in caption for word in words] == [True, True, False, True]
 
 
 def test_credentials_of_a_run_of_an_older_version_are_not_on_the_page(run):

@@ -30,18 +30,18 @@ def test_a_placement_tells_the_layers_left_digital_and_each_layers_cost(write, t
     folder = write("placed", **tables_of("placement"))
     assert read_run(folder).kind == "placement"
     page, markdown, latex = texts_of(folder)
-    found = "With 1 digital layer (head), the loss of Dice is 0.030 (95 % interval 0.020 to 0.040)."
+    found = "With 1 digital layer (head), the drop of Dice is 0.030 (95 % interval 0.020 to 0.040)."
     assert found in page
     assert "Choice of the digital layers" in page and "noise source with" not in page
-    assert "| head | chosen | 1 | 0.030 (0.020\u20130.040)" in markdown
+    assert "| head | chosen | 1 | 0.030 (0.020 to 0.040)" in markdown
     assert r"head & chosen & 1 & 0.030 (0.020--0.040)" in latex
 
 
 def test_a_sensitivity_run_names_the_worst_layer_and_the_worst_source(write, tables_of):
     page = texts_of(write("sensitivity", **tables_of("sensitivity")))[0]
     for what in (
-        "layer with the largest loss of Dice as the only analog one is head",
-        "noise source with the largest loss of Dice as the only one is drift",
+        "layer with the largest drop of Dice as the only analog one is head",
+        "noise source with the largest drop of Dice as the only one is drift",
     ):
         found = f"1 day after programming, the {what}: 0.030 (95 % interval 0.020 to 0.040)."
         assert found in page
@@ -56,8 +56,7 @@ def test_a_mitigation_tells_what_it_gains_and_what_it_takes(write, tables_of):
         "compensation alone."
     ) in page
     assert (
-        "| + BatchNorm | 0.800 | 0.800 | 0.800 | 0.020 (0.010\u20130.030) | 32 | 0 | 32 |"
-        in markdown
+        "| + BatchNorm | 0.800 | 0.800 | 0.800 | 0.020 (0.010 to 0.030) | 32 | 0 | 32 |" in markdown
     )
 
 
@@ -72,7 +71,7 @@ def test_an_uncertainty_run_tells_certainty_apart_from_being_right(write, tables
     ):
         assert start + outcome in page
     assert "Components of the variance" in page
-    assert "| U-Net, hardware-aware | 1 day | 0.01000 (0.00500\u20130.02000) |" in markdown
+    assert "| U-Net, hardware-aware | 1 day | 0.01000 (0.00500 to 0.02000) |" in markdown
     assert "Reliability" not in page
 
 

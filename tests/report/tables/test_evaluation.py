@@ -42,8 +42,8 @@ class TestTerminalTable:
     def test_without_a_pair_of_trainings_there_is_no_table_of_gains(self, summary):
         hwa_alone = summary[summary["training"] == "hwa"].copy()
         hwa_alone[["gain_1d", "gain_1d_low", "gain_1d_high"]] = np.nan
-        assert "gained" not in render_summary(hwa_alone)
-        assert "gained" not in to_markdown(hwa_alone)
+        assert "gain of training" not in render_summary(hwa_alone)
+        assert "gain of training" not in to_markdown(hwa_alone)
 
     def test_it_is_plain_text_of_120_columns(self, summary):
         text = render_summary(summary)

@@ -18,7 +18,7 @@ def named(table, model):
     return table.assign(model=table["model"].replace("unet", model))
 
 
-def test_a_network_has_one_line_with_its_loss_and_the_interval(summary, curves):
+def test_a_network_has_one_line_with_its_drop_and_the_interval(summary, curves):
     text = render_evaluation(summary, curves)
     for training, words in (("hwa", "hardware-aware"), ("digital", "digitally trained")):
         rows = (summary["model"] == "unet") & (summary["training"] == training)
@@ -51,9 +51,9 @@ def test_the_times_are_those_that_the_hardware_has(summary, curves):
     assert shown_times([172_800.0, 1.0, DAY_S]) == [1.0, DAY_S, 172_800.0]
     assert shown_times([DAY_S]) == [DAY_S]
     head = render_evaluation(summary, curves[curves["time_s"].isin([1.0, DAY_S, 604_800.0])])
-    assert "lost in 1 day" in head and "1 s" in head and "chip" not in head.splitlines()[3]
+    assert "drop in 1 day" in head and "1 s" in head and "chip" not in head.splitlines()[3]
     without_a_day = render_evaluation(summary, curves[curves["time_s"].isin([0.0, 1.0])])
-    assert "lost in 1 s" in without_a_day
+    assert "drop in 1 s" in without_a_day
 
 
 def test_a_network_without_a_chip_has_dashes(summary, curves):
@@ -79,16 +79,16 @@ def test_large_values_have_one_decimal_and_say_that_lower_is_better(summary, cur
     names = {name: name.replace("dice", "hd95") for name in summary.columns}
     summary = summary.rename(columns=names).assign(hd95_own_digital=12.345)
     text = render_evaluation(summary, curves.assign(metric="hd95"))
-    assert " 12.3 " in text and "added in 1 day" in text
+    assert " 12.3 " in text and "rise in 1 day" in text
     assert "HD95: lower is better." in text
 
 
-def test_the_caption_names_the_reference_of_losses_and_each_word_of_the_heads(summary, curves):
+def test_the_caption_names_the_reference_of_drops_and_each_word_of_the_heads(summary, curves):
     text = render_evaluation(summary, curves)
-    assert "\nlost: against the digitally trained network without a chip, paired." in text
+    assert "\ndrop: against the digitally trained network without a chip, paired." in text
     hwa, note = summary["training"] == "hwa", "no digitally trained baseline: own digital run"
     own = summary.assign(note=np.where(hwa, note, ""))
-    assert "\nlost: against the same network without a chip, paired." in render_evaluation(
+    assert "\ndrop: against the same network without a chip, paired." in render_evaluation(
         own[hwa], curves
     )
     words = " ".join(render_evaluation(own, curves).split())
@@ -98,7 +98,7 @@ def test_the_caption_names_the_reference_of_losses_and_each_word_of_the_heads(su
     }
     both = summary.assign(**{new: summary[old] for old, new in further.items()})
     curves = pd.concat([curves, curves.assign(metric="hd95")])
-    assert "\nlost, added: against" in render_evaluation(both, curves)
+    assert "\ndrop, rise: against" in render_evaluation(both, curves)
 
 
 def test_notes_and_kinds_of_chip_are_shown(summary, curves):

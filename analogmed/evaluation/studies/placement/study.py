@@ -80,13 +80,13 @@ class PlacementResult:
         label = label_of(self.config.primary_metric)
         if step is None:
             return (
-                f"no placement that was run loses {loss:g} {label} or less; the least loss is "
-                f"{self.steps['drop'].min():.3f}: accept more, train for the chip, or leave all "
-                "layers digital"
+                f"no placement that was run has a drop of {loss:g} {label} or less; the smallest "
+                f"drop is {self.steps['drop'].min():.3f}: accept more, train for the chip, or "
+                "leave all layers digital"
             )
         names = str(step["digital"]) or "none"
         return (
-            f"digital layers: {names}; {label} lost {step['drop']:.3f} ({step['drop_low']:.3f} to "
+            f"digital layers: {names}; {label} drop {step['drop']:.3f} ({step['drop_low']:.3f} to "
             f"{step['drop_high']:.3f}), accepted {loss:g}"
         )
 

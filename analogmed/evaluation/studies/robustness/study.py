@@ -41,7 +41,7 @@ from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import chance_of, is_lower_better
 from analogmed.report import drop_per_model, metric_over_time
-from analogmed.report.figures.over_time import measured_losses
+from analogmed.report.figures.over_time import measured_drops
 from analogmed.tables.estimates import KEPT_START, metrics_of, of_metric
 from analogmed.tables.results import COLUMNS, RESULTS
 from analogmed.tables.robustness import (
@@ -238,7 +238,7 @@ def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
         **{name: f"{name}_drop_per_model.png" for name in others},
     }
     for metric, name in names.items():
-        if measured_losses(of_metric(summary, metric)):
+        if measured_drops(of_metric(summary, metric)):
             drop_per_model(summary, folder / name, metric=metric)
 
 

@@ -184,7 +184,9 @@ def test_an_accepted_start_leaves_all_layers_on_tiles(config, tmp_path):
 def test_a_loss_that_no_placement_keeps_is_an_error_after_the_tables(config, tmp_path):
     (tmp_path / "placement.yaml").write_text("digital_layers: [of an earlier run]")
     WrittenFiles(tmp_path).record("placement.yaml")
-    with pytest.raises(ConfigError, match=r"no placement that was run loses 0 .*placements\.csv"):
+    with pytest.raises(
+        ConfigError, match=r"placement that was run has a drop of 0 .*placements\.csv"
+    ):
         place_layers(
             replace(config, loss=0.0, hardware=replace(LOUD, out_noise=3.0), out=tmp_path,
                     sensitivity=None, sweep=SweepConfig(chips=2, times_s=(0.0,)))

@@ -1,4 +1,4 @@
-"""Figure of the loss over time: the mean of each network, and each single chip."""
+"""Figure of the drop over time: the mean of each network, and each single chip."""
 
 from pathlib import Path
 
@@ -20,22 +20,22 @@ from analogmed.report.figures.panels import (
     with_names,
 )
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
-from analogmed.report.names import loss_title, training_name
+from analogmed.report.names import drop_title, training_name
 from analogmed.report.text import SAMPLE_COLUMNS
 from analogmed.tables.estimates import ENDS
 from analogmed.tables.table import require_columns
 
-_LOSS = [f"drift_drop{end}" for end in ENDS]
+_DROP = [f"drift_drop{end}" for end in ENDS]
 _APART = 0.07
 """Distance in decades between the whiskers of two trainings at the same time."""
 
 
-def has_losses(curves: pd.DataFrame) -> bool:
-    """Return whether any loss against a digital run is known."""
+def has_drops(curves: pd.DataFrame) -> bool:
+    """Return whether any drop against a digital run is known."""
     return bool("drift_drop" in curves and curves["drift_drop"].notna().any())
 
 
-def loss_over_time(
+def drop_over_time(
     curves: pd.DataFrame,
     path: Path | str,
     *,
@@ -43,7 +43,7 @@ def loss_over_time(
     lower_is_better: bool | None = None,
     width_in: float = WIDTH_IN,
 ) -> Path:
-    """Draw the paired loss over the age of the chip: one panel per model, a thin line per chip.
+    """Draw the paired drop over the age of the chip: one panel per model, a thin line per chip.
 
     Markers are means over patients and chips, whiskers their confidence intervals.
 
@@ -59,16 +59,16 @@ def loss_over_time(
         ``path``; identical tables yield identical bytes.
 
     Raises:
-        DataError: there is no loss in the curves, or a column is missing.
+        DataError: there is no drop in the curves, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    needed = [*PANEL, "training", "time_s", "metric", "unit", *_LOSS]
+    needed = [*PANEL, "training", "time_s", "metric", "unit", *_DROP]
     require_columns(curves, [*needed, *SAMPLE_COLUMNS], "the table to draw")
     curves = with_names(curves[curves["time_s"].notna() & curves["drift_drop"].notna()])
     chips = None if chips is None else with_names(chips)
     if curves.empty:
         raise DataError(
-            "nothing to draw: the curves have no loss against a digital run; "
+            "nothing to draw: the curves have no drop against a digital run; "
             "evaluate the digital baseline too"
         )
     with publication_style():
@@ -81,7 +81,7 @@ def loss_over_time(
             axes.set_title(panel_title(key, curves), parse_math=False)
         first = curves.iloc[0]
         for axes in grid[:: panels_per_row(width_in)]:
-            axes.set_ylabel(loss_title(first["metric"], first["unit"], lower_is_better))
+            axes.set_ylabel(drop_title(first["metric"], first["unit"], lower_is_better))
         caption = places_caption(curves) + sample_caption(curves, "Whiskers:")
         caption += "" if chips is None else ". Thin lines: single chips"
         panel_legend(figure, grid, caption, n_columns=2)
@@ -112,11 +112,11 @@ def _draw_panel(
                     alpha=0.5,
                 )
         curve = rows[rows["training"] == training].sort_values("time_s")
-        loss, low, high = (curve[name].to_numpy(dtype=np.float64) for name in _LOSS)
+        drop, low, high = (curve[name].to_numpy(dtype=np.float64) for name in _DROP)
         axes.errorbar(
             place(curve["time_s"]) + _APART * (index - (len(trainings) - 1) / 2),
-            loss,
-            yerr=np.clip(np.array([loss - low, high - loss]), 0.0, None),
+            drop,
+            yerr=np.clip(np.array([drop - low, high - drop]), 0.0, None),
             color=look.color,
             linestyle=look.line,
             linewidth=1.6,

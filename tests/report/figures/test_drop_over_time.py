@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analogmed.evaluation.summaries.chip_losses import chip_losses
 from analogmed.foundation.errors import DataError
-from analogmed.report.figures.loss_over_time import loss_over_time
+from analogmed.report.figures.drop_over_time import drop_over_time
 from analogmed.report.figures.panels import TimeAxis
 from analogmed.report.figures.style import WIDTH_IN, publication_style
 
@@ -16,7 +16,7 @@ def test_every_single_chip_has_a_thin_line(tmp_path, curves, _results):
     chips = chip_losses(_results)
     chips = chips[chips["model"] == "unet"]
     lines = [
-        loss_over_time(of_unet, tmp_path / f"{name}.svg", chips=given).read_text().count("<path")
+        drop_over_time(of_unet, tmp_path / f"{name}.svg", chips=given).read_text().count("<path")
         for name, given in {"none": None, "all": chips, "three": chips[chips["chip"] < 3]}.items()
     ]
     assert lines[1] - lines[2] == 2
@@ -26,7 +26,7 @@ def test_every_single_chip_has_a_thin_line(tmp_path, curves, _results):
 def test_curves_without_a_digital_run_are_refused(tmp_path, curves):
     curves[["drift_drop", "drift_drop_low", "drift_drop_high"]] = np.nan
     with pytest.raises(DataError, match="evaluate the digital baseline"):
-        loss_over_time(curves, tmp_path / "x.png")
+        drop_over_time(curves, tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("width_in", [3.1, WIDTH_IN])
