@@ -23,7 +23,14 @@ from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
 from analogmed.report.tables.class_scores import MEANING, class_table, low_classes
-from analogmed.report.text import age, count_range, format_fixed, format_level, in_interval
+from analogmed.report.text import (
+    age,
+    count_range,
+    format_fixed,
+    format_level,
+    in_interval,
+    in_lines,
+)
 from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
 from analogmed.tables.estimates import drop_word
@@ -125,7 +132,10 @@ class Robustness:
         tables = [_frame(self.table).set_index("time").rename_axis(None).to_string()]
         if of_classes := self._of_classes:
             tables.append(of_classes.terminal(_WIDTH).rstrip())
-        texts = ("\n".join(map(_filled, lines)) for lines in (self._findings, self._captions))
+        texts = (
+            "\n".join(in_lines(line, _WIDTH) for line in lines)
+            for lines in (self._findings, self._captions)
+        )
         return "\n\n".join([title, *tables, *texts])
 
     def html(self) -> str:
@@ -295,10 +305,6 @@ def _frame(table: TextTable) -> pd.DataFrame:
 
 def _in_html(table: TextTable) -> str:
     return _frame(table).to_html(index=False, border=0)
-
-
-def _filled(line: str) -> str:
-    return textwrap.fill(line, _WIDTH)
 
 
 def _exact(time_s: float) -> str:

@@ -1,5 +1,7 @@
 """Numbers as text: one format for each kind of number in tables and sentences."""
 
+import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -176,3 +178,23 @@ def in_interval(low: float, high: float, level: float, digits: int = 3) -> str:
 def size_interval(low: float, high: float, level: float) -> str:
     """Return the interval of the size of a difference whose interval excludes 0."""
     return in_interval(min(abs(low), abs(high)), max(abs(low), abs(high)), level)
+
+
+def unbroken(text: str, blank: str = "\u00a0") -> str:
+    """Return text with another character for blanks inside numbers and intervals.
+
+    Example:
+        >>> unbroken("-0.1 (95 % interval -0.3 to 0.1)", "_")
+        '-0.1 (95_% interval -0.3_to_0.1)'
+    """
+    return _INSIDE.sub(blank, text)
+
+
+def in_lines(text: str, width: int) -> str:
+    """Return text in lines that end neither inside a number or an interval nor at a hyphen."""
+    filled = textwrap.fill(unbroken(text), width, break_on_hyphens=False)
+    return filled.replace("\u00a0", " ")
+
+
+_INSIDE = re.compile(r"(?<=\d) (?=%|to -?\d)|(?<=\d to) (?=-?\d)")
+"""Blanks inside numbers and intervals, such as ``95 %`` and ``-0.1 to 0.2``."""

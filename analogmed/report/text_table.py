@@ -15,7 +15,7 @@ from rich.text import Text
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.names import model_name, training_name
-from analogmed.report.text import EN_DASH, UNKNOWN, format_fixed
+from analogmed.report.text import EN_DASH, UNKNOWN, format_fixed, unbroken
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -24,6 +24,8 @@ _LATEX = {
     UNKNOWN: "--", "\u00b1": r"$\pm$", "\u2212": "$-$", "\u2264": r"$\leq$", "\u2265": r"$\geq$",
 }  # fmt: skip
 """Characters with their LaTeX representation."""
+_BLANK = "\ue000"
+"""Character in place of a blank at which no line ends; rich ends lines at no-break spaces, too."""
 
 
 @dataclass(frozen=True)
@@ -227,14 +229,15 @@ def terminal(*parts: TextTable | str, width: int) -> str:
     )
     for part in parts:
         if isinstance(part, str):
-            console.print(Text(part))
+            console.print(_text(part))
             continue
         if part.title:
-            console.print(Text(part.title))
+            console.print(_text(part.title))
         console.print(_grid(part))
         if part.caption:
-            console.print(Text(part.caption))
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
+            console.print(_text(part.caption))
+    written = text.getvalue().replace(_BLANK, " ")
+    return "\n".join(line.rstrip() for line in written.splitlines()).rstrip() + "\n"
 
 
 def markdown(*parts: TextTable | str) -> str:
@@ -243,19 +246,24 @@ def markdown(*parts: TextTable | str) -> str:
     return "\n\n".join(found) + "\n"
 
 
+def _text(text: str) -> Text:
+    """Return text whose lines do not end inside an interval."""
+    return Text(unbroken(text, _BLANK))
+
+
 def _grid(table: TextTable) -> Table:
     """Return the cells of a table as rich lays them out."""
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1) if table.spaced else 0, leading=table.leading)
     for column in table.columns:
         grid.add_column(
-            Text(column.head),
+            _text(column.head),
             justify="left" if column.is_text else "right",
             overflow="fold" if column.wrap == "anywhere" else "ellipsis",
             no_wrap=column.wrap == "no",
             min_width=column.least_width,
         )
     for row in table.rows:
-        grid.add_row(*(Text(_in_lines(cell) if table.stacked else str(cell)) for cell in row))
+        grid.add_row(*(_text(_in_lines(cell) if table.stacked else str(cell)) for cell in row))
     return grid
 
 

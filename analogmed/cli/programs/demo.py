@@ -1,6 +1,5 @@
 """Program of ``analogmed demo``: two trainings of a U-Net on two kinds of chip."""
 
-import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from analogmed.report.names import hardware_name, network_name
 from analogmed.report.run import Run
 from analogmed.report.runs import read_run
 from analogmed.report.tables.terminal import WIDTH
+from analogmed.report.text import in_lines
 from analogmed.training import load_checkpoint
 
 NETWORKS = ("unet-digital", "unet-hwa")
@@ -57,7 +57,7 @@ def run(settings: DemoConfig) -> None:
     print(_tables([runs[folder] for folder in folders]))
     sentences = [text for folder in folders for text in findings(runs[folder])[:1]]
     for sentence in [*sentences, *_trained_for(planned[0].checkpoints)]:
-        print(_in_lines(sentence))
+        print(in_lines(sentence, WIDTH))
     print("Your own network: README.md, section 'Your own network in six lines'.")
     print(f"{time.monotonic() - start:.0f} s; page with figures and example cases: {page}")
     for found in results:
@@ -107,12 +107,6 @@ def _tables(runs: Sequence[Run]) -> str:
         for name in ("summary", "curves")
     )
     return render_evaluation(summary, curves)
-
-
-def _in_lines(sentence: str) -> str:
-    """Return a sentence in lines of the width of the tables; a number keeps its per cent sign."""
-    text = sentence.replace(" %", "\u00a0%")
-    return textwrap.fill(text, WIDTH, break_on_hyphens=False).replace("\u00a0", " ")
 
 
 def _trained_for(paths: Sequence[Path]) -> Iterator[str]:

@@ -14,16 +14,17 @@ from analogmed.report.tables.class_scores import render_class_scores
 def run(settings: EvalConfig) -> None:
     """Evaluate, print the table and the folder; raise AnalogmedError if a unit of work failed."""
 
-    def tables(results: Results) -> Iterator[str]:
+    def texts(results: Results) -> Iterator[str]:
         if settings.wide:
             yield render_summary(results.summary())
             if of_classes := render_class_scores(results.class_scores()):
                 yield of_classes
         else:
-            yield render_evaluation(results.summary(), results.curves(), costs=settings.costs)
+            tables = results.summary(), results.curves(), results.class_scores()
+            yield render_evaluation(*tables, costs=settings.costs)
             yield "All estimates: --wide true. Tiles and costs: --costs true."
 
-    refuse_failures(run_study(lambda given: evaluate(given.experiment()), settings, tables))
+    refuse_failures(run_study(lambda given: evaluate(given.experiment()), settings, texts))
 
 
 def refuse_failures(results: Results) -> None:

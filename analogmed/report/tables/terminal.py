@@ -12,6 +12,7 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.levels import few_patients
 from analogmed.report.names import metric_title, network_label, place_name
+from analogmed.report.tables.class_scores import low_classes
 from analogmed.report.tables.evaluation import render_cost_tables, run_notes
 from analogmed.report.tables.evaluation_page import rows_of
 from analogmed.report.text import format_fixed, level_of, sample_sizes
@@ -37,16 +38,25 @@ Row = dict[str, Any]
 
 WIDTH = 80
 _LONG_HEAD = 6
+_MOST_LOW = 4
 _LARGE = 10.0
 """Absolute value from which one decimal is shown."""
 
 
-def render_evaluation(summary: pd.DataFrame, curves: pd.DataFrame, *, costs: bool = False) -> str:
+def render_evaluation(
+    summary: pd.DataFrame,
+    curves: pd.DataFrame,
+    classes: pd.DataFrame | None = None,
+    *,
+    costs: bool = False,
+) -> str:
     """Return one line per network: its metric digitally, on the chip over time, and the drop.
 
     Args:
         summary: ``summary.csv`` of one or more evaluations.
         curves: ``curves.csv`` of the same evaluations.
+        classes: ``class_scores.csv`` of the same evaluations, for sentences on classes with a low
+            digital score.
         costs: whether tables of the costs follow, 120 columns wide.
 
     Returns:
@@ -63,6 +73,8 @@ def render_evaluation(summary: pd.DataFrame, curves: pd.DataFrame, *, costs: boo
             title = f"{place_name(str(task), str(hardware))}: {title}"
             parts.append(_table(title, of_this, rows_of(here, metric), metric))
         parts += [*_missed(rows), ""]
+    if low := _low_classes(pd.DataFrame() if classes is None else classes):
+        parts += [low, ""]
     parts.append(_caption(summary))
     return terminal(*parts, width=WIDTH) + (render_cost_tables(summary) if costs else "")
 
@@ -143,7 +155,14 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
     if missing:
         yield f"Missed after 1 day, of all structures on all chips: {'; '.join(missing)}."
     elif known:
-        yield "No network misses a structure after 1 day."
+        yield "No network misses a structure on chips after 1 day."
+
+
+def _low_classes(classes: pd.DataFrame) -> str:
+    """Return sentences on the first classes with a low digital score; empty without one."""
+    found = [*low_classes(classes)]
+    more = f"{len(found) - _MOST_LOW} more of such classes: --wide true."
+    return "\n".join([*found[:_MOST_LOW], *([more] if len(found) > _MOST_LOW else [])])
 
 
 def reference_of(summary: pd.DataFrame) -> str:

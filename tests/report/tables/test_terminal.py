@@ -63,7 +63,9 @@ def test_a_network_without_a_chip_has_dashes(summary, curves):
 
 
 def test_missed_structures_are_counted_in_words(summary, curves):
-    assert "No network misses a structure after 1 day." in render_evaluation(summary, curves)
+    assert "No network misses a structure on chips after 1 day." in render_evaluation(
+        summary, curves
+    )
     summary.loc[0, ["missed", "missed_of"]] = 3, 24
     text = render_evaluation(summary, curves)
     assert "of all structures on all chips: U-Net, digitally trained 3 of 24." in " ".join(
