@@ -24,6 +24,7 @@ _LATEX = {
     UNKNOWN: "--", "\u00b1": r"$\pm$", "\u2212": "$-$", "\u2264": r"$\leq$", "\u2265": r"$\geq$",
 }  # fmt: skip
 """Characters with their LaTeX representation."""
+_ELLIPSIS = "\u2026"
 _BLANK = "\ue000"
 """Character in place of a blank at which no line ends; rich ends lines at no-break spaces, too."""
 
@@ -233,7 +234,7 @@ def terminal(*parts: TextTable | str, width: int) -> str:
             continue
         if part.title:
             console.print(_text(part.title))
-        console.print(_grid(part))
+        console.print(_fitting(part, console))
         if part.caption:
             console.print(_text(part.caption))
     written = text.getvalue().replace(_BLANK, " ")
@@ -251,19 +252,39 @@ def _text(text: str) -> Text:
     return Text(unbroken(text, _BLANK))
 
 
-def _grid(table: TextTable) -> Table:
-    """Return the cells of a table as rich lays them out."""
+def _fitting(table: TextTable, console: Console) -> Table:
+    """Return a table whose intervals are whole: in a second line if the width requires it."""
+    grid = _grid(table)
+    lines = console.render_lines(grid)
+    is_cut = any(_ELLIPSIS in segment.text for line in lines for segment in line)
+    return _grid(table, two_lines=True) if is_cut else grid
+
+
+def _grid(table: TextTable, *, two_lines: bool = False) -> Table:
+    """Return the cells of a table as rich lays them out.
+
+    Args:
+        table: the table.
+        two_lines: whether intervals are below their estimates, in columns that are not wrapped.
+    """
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1) if table.spaced else 0, leading=table.leading)
     for column in table.columns:
         grid.add_column(
             _text(column.head),
             justify="left" if column.is_text else "right",
             overflow="fold" if column.wrap == "anywhere" else "ellipsis",
-            no_wrap=column.wrap == "no",
+            no_wrap=column.wrap == "no" or (two_lines and not column.is_text),
             min_width=column.least_width,
         )
     for row in table.rows:
-        grid.add_row(*(_text(_in_lines(cell) if table.stacked else str(cell)) for cell in row))
+        folds = (two_lines and not column.is_text for column in table.columns)
+        texts = (_in_lines(cell) if table.stacked else str(cell) for cell in row)
+        grid.add_row(
+            *(
+                _text(text.replace(" (", "\n(") if fold else text)
+                for text, fold in zip(texts, folds, strict=True)
+            )
+        )
     return grid
 
 

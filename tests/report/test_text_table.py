@@ -4,7 +4,7 @@ from operator import itemgetter
 
 import pytest
 
-from analogmed.report.text import format_number, format_quantity
+from analogmed.report.text import format_number, format_quantity, in_lines
 from analogmed.report.text_table import (
     Cell,
     Column,
@@ -114,3 +114,20 @@ def test_small_numbers_are_powers_of_ten_and_large_ones_have_no_decimals():
     ]
     found = [format_quantity(value) for value in (12_345.678, 1_234.567, 3, "pcm", None)]
     assert found == ["12,346", "1,235", "3", "pcm", "\u2013"]
+
+
+def test_no_line_ends_inside_an_interval_or_before_a_per_cent_sign():
+    wide = (
+        Column("class", itemgetter("who"), is_text=True),
+        *(Column(f"time {n}", lambda _: estimate_cell(-0.5, -0.75, 0.25)) for n in range(3)),
+    )
+    row = {"who": "a class with a long name of five words"}
+    texts = [
+        TextTable.of("", wide, [row]).terminal(80),
+        *(terminal(f"{'x' * n} -0.5 (95 % interval -0.75 to 0.25)", width=40) for n in range(40)),
+        *(in_lines(f"{'x' * n} -0.5 (95 % interval -0.75 to 0.25)", 40) for n in range(40)),
+    ]
+    assert texts[0].count("(-0.750 to 0.250)") == 3
+    for text in texts[1:]:
+        assert "-0.75 to 0.25" in text and "95 %" in text
+        assert max(map(len, text.splitlines())) <= 40

@@ -124,3 +124,16 @@ def test_costs_are_shown_on_request_only(summary, curves):
 
 def test_a_summary_without_a_chip_says_so(summary, curves):
     assert render_evaluation(summary[:0], curves) == "No network was evaluated on a chip.\n"
+
+
+def test_classes_with_a_low_digital_score_are_named(summary, curves):
+    columns = ["class", "model", "training", "time_s", "metric", "estimate", "low", "high", "level"]
+    rows = [(name, "unet", "hwa", np.nan, "dice", 0.0, 0.0, 0.02, 0.95) for name in "abcdef"]
+    text = render_evaluation(summary, curves, pd.DataFrame(rows, columns=columns))
+    assert "No network misses a structure on chips after 1 day." in text
+    words = " ".join(text.split())
+    assert "The digital Dice of a of the hardware-aware U-Net is 0.000" in words
+    assert words.count("The digital Dice of") == 4
+    assert "\n2 more of such classes: --wide true.\n" in text
+    assert "0.000 to 0.020" in text, "an interval stays in one line"
+    assert "The digital Dice of" not in render_evaluation(summary, curves, pd.DataFrame())
