@@ -263,7 +263,7 @@ class VerifyConfig:
     Layouts are those of LGG, DSB 2018, Decathlon, BraTS, MedMNIST, ChestX-ray14, and folders of
     NIfTI files. Every file is read to its end. Checksums, headers, geometry, pairs of image and
     label, label values and duplicates are checked, and all problems are listed. With the settings
-    of a task, its split file (unknown patients, patients in no part or in several) and its classes
+    of a task, its split file (unknown patients, patients in no split or in several) and its classes
     (values in no label file, values in no class) are checked, too.
 
     Attributes:

@@ -214,7 +214,7 @@ def _check_settings(settings: TaskConfig, listing: Listing, found: _Findings) ->
 
 
 def _undivided(settings: TaskConfig) -> Task:
-    """Load all cases of a task, in one part if its loader has shares."""
+    """Load all cases of a task, in one split if its loader has shares."""
     settings = replace(settings, split_file=None)
     try:
         return replace(settings, shares=(0.0, 0.0, 1.0)).load()

@@ -29,9 +29,9 @@ class TaskConfig:
         size: spatial size to which every image is resampled; by default that of the data set.
         spatial_dims: number of spatial dimensions; by default that of the data set.
         split_seed: seed of the split by patient. Adding or removing a patient moves others between
-            the parts; use split_file for data sets that grow.
+            the splits; use split_file for data sets that grow.
         shares: shares of patients for training, validation and test.
-        split_file: JSON or YAML file with the patients of each part; replaces shares.
+        split_file: JSON or YAML file with the patients of each split; replaces shares.
         options: further arguments of the loader of the data set.
     """
 

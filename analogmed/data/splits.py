@@ -118,9 +118,9 @@ def check_split_file(
     Args:
         cases: all cases of the data set.
         path: file as of :func:`split_from_file`.
-        problem: receives the file, patients that the data lack or that are in more than one part,
+        problem: receives the file, patients that the data lack or that are in more than one split,
             and the suggested action.
-        warning: receives the same for patients in no part, or several times in one.
+        warning: receives the same for patients in no split, or several times in one.
     """
     try:
         table = _read_table(path)
@@ -131,16 +131,16 @@ def check_split_file(
     if unknown := _unknown(table, known):
         problem(path, unknown, "correct their names in the file, or remove them")
     if several := _in_several(table):
-        problem(path, f"patients in more than one part: {several}", "give each to one part")
+        problem(path, f"patients in more than one split: {several}", "give each to one split")
     for name, ids in table.items():
         if twice := sorted({patient for patient in ids if ids.count(patient) > 1}):
-            what = f"patients more than once in part {name}: {', '.join(twice)}"
+            what = f"patients more than once in split {name}: {', '.join(twice)}"
             warning(path, what, "each counts once; give each once")
     if left_out := sorted(known.difference(*table.values())):
         listed = ", ".join(left_out[:_MOST_LISTED]) + ", ..." * (len(left_out) > _MOST_LISTED)
         verb = "is" if len(left_out) == 1 else "are"
-        what = f"{len(left_out)} of {len(known)} patients {verb} in no part: {listed}"
-        warning(path, what, "they are not used; add each to one part if they are needed")
+        what = f"{len(left_out)} of {len(known)} patients {verb} in no split: {listed}"
+        warning(path, what, "they are not used; add each to one split if they are needed")
 
 
 def _unknown(table: Mapping[str, Iterable[str]], known: Set[str]) -> str:
@@ -155,7 +155,7 @@ def _unknown(table: Mapping[str, Iterable[str]], known: Set[str]) -> str:
 
 
 def _in_several(parts: Mapping[str, Iterable[str]]) -> str:
-    """List the patients in more than one part, each with its parts; empty without any."""
+    """List the patients in more than one split, each with its splits; empty without any."""
     parts_of: dict[str, set[str]] = defaultdict(set)
     for name, patients in parts.items():
         for patient in patients:

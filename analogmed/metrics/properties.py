@@ -74,9 +74,9 @@ def input_word(name: str) -> str:
 
     Example:
         >>> input_word("dice"), input_word("auroc")
-        ('slice', 'image')
+        ('slice', 'input')
     """
-    return "slice" if is_of_masks(name) else "image"
+    return "slice" if is_of_masks(name) else "input"
 
 
 def difference_bounds(name: str) -> Bounds:

@@ -44,6 +44,7 @@ _HARDWARE = {
     "hermes": "Hermes",
     "ideal": "ideal",
 }
+_EVENTS = {"phantom_ecg": "beat", "mitbih": "beat"}
 _PHANTOM_CASE = re.compile(r"TCGA_(PH_\d+)(?:_\d{8})?")
 """Case of the brain phantom, in the form of the LGG data."""
 TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
@@ -91,6 +92,16 @@ def task_name(task: str) -> str:
         ('Brain phantom', 'Task09_Spleen')
     """
     return _TASKS.get(task, task)
+
+
+def event_name(task: str) -> str:
+    """Return the name of what is classified along a signal of a data set.
+
+    Example:
+        >>> event_name("mitbih"), event_name("my_signals")
+        ('beat', 'window')
+    """
+    return _EVENTS.get(task, "window")
 
 
 def hardware_name(hardware: str) -> str:

@@ -71,7 +71,7 @@ def make_evaluator(config: SearchConfig, task: TaskConfig) -> "ChipEvaluator":
 
     Args:
         config: settings of the search.
-        task: data; its test part contains the patients that candidates are compared on.
+        task: data; its test split contains the patients that candidates are compared on.
     """
     return ChipEvaluator(
         task,
@@ -95,7 +95,7 @@ class ChipEvaluator:
     common random numbers.
 
     Args:
-        task: data; its test part contains the patients that candidates are compared on, as
+        task: data; its test split contains the patients that candidates are compared on, as
             :func:`analogmed.search.selection.selection_task` sets it.
         hardware: description of the chip.
         digital_layers: names or patterns of layers that stay digital in every network that has

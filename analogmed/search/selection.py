@@ -19,11 +19,11 @@ _FEWEST = 3
 def selection_task(
     task: TaskConfig, folder: Path, *, seed: int = 0, shares: tuple[float, float, float] = SHARES
 ) -> TaskConfig:
-    """Return the task of a search, whose test part contains selection patients instead.
+    """Return the task of a search, whose test split contains selection patients instead.
 
-    The patients of the task's training and validation parts are split again: candidates are
-    trained and validated on two parts, and compared on the third, the selection patients. A network
-    of this split may therefore be tested on the task's own test patients, which are left out.
+    The patients of the task's training and validation splits are split again: candidates are
+    trained and validated on two of the new ones, and compared on the third, the selection patients.
+    Such a network may therefore be tested on the task's own test patients, which are left out.
 
     Args:
         task: task with the split that the winner will be tested with.
@@ -49,7 +49,7 @@ def write_selection(
     Args:
         task: task with the split that the winner will be tested with.
         folder: folder that the split is written to, as ``selection.json``.
-        parts: patients of each part, as :func:`selection_split` returns them.
+        parts: patients of each split, as :func:`selection_split` returns them.
         replaces: whether a different split in that file is replaced.
 
     Raises:

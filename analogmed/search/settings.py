@@ -98,7 +98,7 @@ class SearchConfig:
             networks that violate a constraint that requires no training, do not use up the budget.
         candidate: training and evaluation of candidates.
         final_epochs: number of epochs of each stage of the final training of the winner, on all
-            patients but those of the test part; 0 keeps the candidate.
+            patients but those of the test split; 0 keeps the candidate.
         hardware: chip; by default, each setting is that of the preset.
         digital_layers: names or patterns of layers that stay digital in every network that has
             them, in addition to those that its genes place there; or the placement.yaml of a

@@ -24,7 +24,7 @@ BEST, WINNER = "best", "winner.json"
 def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
     """Train the winner for ``final_epochs``, digitally and for the chip, or copy its trial.
 
-    It is trained on all patients except those of the task's test part, so that it may be tested on
+    It is trained on all patients except those of the task's test split, so that it may be tested on
     these. An interrupted training is resumed. Without ``final_epochs``, the trial's networks are
     copied.
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from analogmed.tables.table import Columns, Table
 
 MEANS = {
-    "utilisation_per_tile": "utilisation\nper tile",
-    "utilisation_per_layer": "utilisation\nper layer",
-    "utilisation_per_leaf_module": "utilisation\nper leaf",
-    "reuse_factor_per_tile": "reuse\nper tile",
-    "reuse_factor_per_layer": "reuse\nper layer",
-    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+    "utilisation_per_tile": "utilisation\nby tile",
+    "utilisation_per_layer": "utilisation\nby layer",
+    "utilisation_per_leaf_module": "utilisation\nby module",
+    "reuse_factor_per_tile": "reuse\nby tile",
+    "reuse_factor_per_layer": "reuse\nby layer",
+    "reuse_factor_per_leaf_module": "reuse\nby module",
 }
 """Columns of mean utilisation and reuse, with their heads in the terminal."""
 

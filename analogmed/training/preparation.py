@@ -266,7 +266,7 @@ def _load_task(config: TrainConfig) -> Task:
             patients = {case.patient_id for case in (*task.train, *task.validation, *task.test)}
             raise DataError(
                 f"task {task.name} has no {name} case; expected 3 patients or more, some in each "
-                f"part, got {len(patients)} with task.shares {config.task.shares}. Change "
+                f"split, got {len(patients)} with task.shares {config.task.shares}. Change "
                 "task.shares or task.split_file, or add patients."
             )
     check_plausible(task, task.train)

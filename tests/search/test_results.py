@@ -105,7 +105,7 @@ def test_a_search_of_another_task_has_the_columns_of_its_primary_metric_alone(tm
     write_results(tmp_path, candidates, goal)
     (tmp_path / "search.yaml").write_text("objectives: [auroc_1d, latency_ms]\n")
     page = write_report([tmp_path])[0].read_text(encoding="utf-8")
-    assert "AUROC after 1 day on the chip 0.7, latency of one image (ms) 3." in page
+    assert "AUROC after 1 day on the chip 0.7, latency of one input (ms) 3." in page
     assert "slice" not in page.split("<body>")[1].split("<script>")[0]
     pareto_front(candidates, tmp_path / "tiles.png", objectives=["tiles"])  # against its AUROC
 

@@ -98,7 +98,7 @@ def load_chestxray14(
         ConfigError: a setting is invalid.
         DataError: the table or a list is damaged, names an unknown finding, or does not fit the
             images.
-        LeakageError: a patient is in both official lists, or in two parts of the split file.
+        LeakageError: a patient is in both official lists, or in two splits of the split file.
     """
     classes = _checked_findings(findings)
     size = checked_size(size, 2)
@@ -247,7 +247,7 @@ def split_patients(
     Raises:
         ConfigError: the split file is invalid.
         DataError: a list is missing, or an image is in none.
-        LeakageError: a patient is in both lists, or in two parts of the split file.
+        LeakageError: a patient is in both lists, or in two splits of the split file.
     """
     if settings.file is not None or not any((folder / name).exists() for name in LISTS):
         return split_cases(cases, settings)

@@ -96,7 +96,7 @@ def load_medmnist(
         name: name of the task; by default that of the file.
         classes: names of the classes; by default those of the data set of this name.
         size: (H, W) to resample to, before padding.
-        split_file: YAML or JSON file with the images of each part, named as ``train-00017``; by
+        split_file: YAML or JSON file with the images of each split, named as ``train-00017``; by
             default, parts are the official ones.
 
     Raises:

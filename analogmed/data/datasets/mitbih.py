@@ -114,7 +114,7 @@ def load_mitbih(
     Raises:
         ConfigError: an option is invalid.
         DataError: a file is missing or damaged, or a record is in no part of the division.
-        LeakageError: a patient is in two parts.
+        LeakageError: a patient is in two splits.
     """
     reader = BeatReader(
         classes=_checked_classes(classes),
@@ -193,7 +193,7 @@ def divide(folder: Path, cases: Cases, settings: SplitSettings) -> tuple[Cases, 
     Raises:
         ConfigError: the split file is invalid.
         DataError: some records are of MIT-BIH, and others are not.
-        LeakageError: a patient is in two parts.
+        LeakageError: a patient is in two splits.
     """
     others = [case.case_id for case in cases if case.case_id not in (*DS1, *DS2)]
     if settings.file is not None or len(others) == len(cases):

@@ -46,21 +46,21 @@ def format_differences(differences: Mapping[str, tuple[str, str]]) -> str:
 def changed_members(
     before: Mapping[str, Collection[str]], now: Mapping[str, Collection[str]]
 ) -> str:
-    """Return which names are new, missing or in another part; empty if all parts are equal.
+    """Return which names are new, missing or in another split; empty if all parts are equal.
 
     Args:
-        before: names by part, such as patients by part of a split.
+        before: names by group, such as patients by split.
         now: the same at present.
 
     Example:
         >>> changed_members({"train": ["a", "b"], "test": ["c"]}, {"train": ["a"], "test": ["b"]})
-        'missing: c; in another part: b'
+        'missing: c; in another split: b'
     """
     then, present = _part_of(before), _part_of(now)
     changes = {
         "new": present.keys() - then.keys(),
         "missing": then.keys() - present.keys(),
-        "in another part": {name for name in then.keys() & present if then[name] != present[name]},
+        "in another split": {name for name in then.keys() & present if then[name] != present[name]},
     }
     return "; ".join(f"{what}: {_first(names)}" for what, names in changes.items() if names)
 

@@ -35,6 +35,11 @@ def has_drops(curves: pd.DataFrame) -> bool:
     return bool("drift_drop" in curves and curves["drift_drop"].notna().any())
 
 
+def are_several(chips: pd.DataFrame | None) -> bool:
+    """Return whether the drops of single chips are known and of more than one."""
+    return chips is not None and chips["chip"].nunique() > 1
+
+
 def drop_over_time(
     curves: pd.DataFrame,
     path: Path | str,
@@ -77,13 +82,14 @@ def drop_over_time(
         times_s = sorted(curves["time_s"].unique())
         place = TimeAxis(times_s, panels=len(panels), width_in=width_in)
         for axes, (key, rows) in zip(grid, panels, strict=True):
-            _draw_panel(axes, rows, _chips_of(chips, key), place)
+            own = _chips_of(chips, key) if are_several(chips) else None
+            _draw_panel(axes, rows, own, place)
             axes.set_title(panel_title(key, curves), parse_math=False)
         first = curves.iloc[0]
         for axes in grid[:: panels_per_row(width_in)]:
             axes.set_ylabel(drop_title(first["metric"], first["unit"], lower_is_better))
-        caption = places_caption(curves) + sample_caption(curves, "Whiskers:")
-        caption += "" if chips is None else ". Thin lines: single chips"
+        caption = places_caption(curves) + sample_caption(curves, "Whiskers:", _DROP[1:2])
+        caption += ". Thin lines: single chips" if are_several(chips) else ""
         panel_legend(figure, grid, caption, n_columns=2)
         return save_figure(figure, path)
 

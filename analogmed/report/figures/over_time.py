@@ -79,7 +79,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         first = on_chip.iloc[0]
         for axes in grid[:: panels_per_row(width_in)]:
             axes.set_ylabel(metric_title(str(first["metric"]), str(first["unit"])))
-        caption = places_caption(on_chip) + sample_caption(on_chip, "Bands:")
+        caption = places_caption(on_chip) + sample_caption(on_chip, "Bands:", ["low"])
         panel_legend(figure, grid, caption, n_columns=2)
         return save_figure(figure, path)
 
@@ -133,7 +133,8 @@ def drop_per_model(
             title = ("\non " if narrow else " on ").join(map(str, key))
             axes.set_title(title, parse_math=False)
         grid[0].set_ylim(places[-1] + 0.5, places[0] - 0.5)
-        panel_legend(figure, grid, sample_caption(summary, "Whiskers:"), n_columns=len(drops))
+        caption = sample_caption(summary, "Whiskers:", [f"{drop.key}_low" for drop in drops])
+        panel_legend(figure, grid, caption, n_columns=len(drops))
         return save_figure(figure, path)
 
 

@@ -1,6 +1,6 @@
 """Parts of figures with one panel per model over the age of the chip."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,14 +169,18 @@ def places_caption(rows: pd.DataFrame) -> str:
     return " and ".join(place_name(task, hardware) for task, hardware in pairs) + ". "
 
 
-def sample_caption(rows: pd.DataFrame, mark: str) -> str:
+def sample_caption(rows: pd.DataFrame, mark: str, lows: Collection[str] = ()) -> str:
     """Return the meaning of a mark, with the numbers of patients and chips.
 
     Args:
         rows: rows of a table with ``n_patients``, ``n_chips`` and ``level``.
         mark: mark with its punctuation, such as ``"Whiskers:"``.
+        lows: columns of the lower limits, where all may be unknown; there are then no marks.
     """
-    return f"{mark} {level_of(rows)} bootstrap interval over {sample_sizes(rows, ' and ')}"
+    sizes = sample_sizes(rows, " and ")
+    if lows and not rows[[*lows]].notna().to_numpy().any():
+        return f"No intervals: {sizes} are too few"
+    return f"{mark} {level_of(rows)} bootstrap interval over {sizes}"
 
 
 def unique_pairs(rows: pd.DataFrame, first: str, second: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from analogmed.report.kinds.evaluation_findings import findings_of_evaluation
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.levels import best_digital, limit_text
 from analogmed.report.names import capitalised, with_article
-from analogmed.report.page.drops import drop_section
+from analogmed.report.page.drops import drop_section, unclear_drop
 from analogmed.report.page.sections import Section, cases_section, page_figure
 from analogmed.report.page.strips import strip_section
 from analogmed.report.run import Run
@@ -87,17 +87,19 @@ def _over_time(curves: pd.DataFrame, chips: pd.DataFrame | None, prefix: str) ->
 
 def _drops(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterator[Section]:
     """Yield the section on the drops of a metric, if they are known."""
-    if not measured_drops(of_metric(summary, metric)):
+    of_this = of_metric(summary, metric)
+    drops = measured_drops(of_this)
+    if not drops:
         return
     label, word = label_of(metric), drop_word(metric)
+    unclear = unclear_drop(word, of_this[f"{drops[0].key}_low"])
     draw = partial(drop_per_model, metric=metric)
     alt = f"{label} {word} of each network right away, after a day and after a month."
     yield Section(
         f"{prefix}-drop{end}",
         f"{label} {word} of each network",
         f"{capitalised(word)} of {label} on the chip against the digitally trained network of the "
-        f"model, run digitally: points to the right are worse. Where an interval includes 0, the "
-        f"{word} is not statistically distinguishable from 0.",
+        f"model, run digitally: points to the right are worse. {unclear}".strip(),
         figures=(page_figure(draw, summary, f"{prefix}-drops{end}", alt),),
         folded=(drops_table(summary, metric),),
     )

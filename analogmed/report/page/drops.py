@@ -5,12 +5,24 @@ from functools import partial
 import pandas as pd
 
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.drop_over_time import drop_over_time
+from analogmed.report.figures.drop_over_time import are_several, drop_over_time
 from analogmed.report.names import capitalised
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.tables.evaluation_page import curves_table
 from analogmed.report.tables.terminal import reference_of
 from analogmed.tables.estimates import drop_word
+
+
+def unclear_drop(word: str, low: pd.Series) -> str:
+    """Return how a drop that may be 0 is recognised; empty without intervals.
+
+    Args:
+        word: word for the drop.
+        low: lower limits of the intervals.
+    """
+    if low.isna().all():
+        return ""
+    return f"Where an interval includes 0, the {word} is not statistically distinguishable from 0."
 
 
 def drop_section(
@@ -42,8 +54,8 @@ def drop_section(
         f"{label} {word} over time",
         f"{capitalised(word)} of {label} on the chip against {reference}, paired by patient. "
         "Markers: means over chips and patients. "
-        + ("" if chips is None else "Thin lines: single chips. ")
-        + f"Where an interval includes 0, the {word} is not statistically distinguishable from 0.",
+        + ("Thin lines: single chips. " if are_several(chips) else "")
+        + unclear_drop(word, curves["drift_drop_low"]),
         figures=(
             page_figure(
                 draw,

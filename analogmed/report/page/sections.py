@@ -69,7 +69,7 @@ def cases_section(run: Run, prefix: str) -> Iterator[Section]:
         view = case_view(run.examples)
         lines = "Yellow: reference. Blue, dashed: prediction."
         if len(view["classes"]) > 1:
-            lines = "Solid: reference. Dashed: prediction. Each class has its color."
+            lines = "Solid line: reference. Dashed line: prediction. Each class has its colour."
         starts = "; it starts at the largest drop" if view["has_dice"] else ""
         text = f"{lines} Move the slider to let the chip age{starts}. Shown: {view['pred_of']}." + (
             " All images are synthetic." if view["is_synthetic"] else ""

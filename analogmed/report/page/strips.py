@@ -18,10 +18,17 @@ from analogmed.report.figures.style import (
     publication_style,
     save_figure,
 )
-from analogmed.report.names import capitalised, case_name, hardware_name, is_synthetic, network_name
+from analogmed.report.names import (
+    capitalised,
+    case_name,
+    event_name,
+    hardware_name,
+    is_synthetic,
+    network_name,
+)
 from analogmed.report.page.case_view import View
 from analogmed.report.page.sections import Section, page_figure
-from analogmed.report.text import format_fixed
+from analogmed.report.text import count_range, format_fixed
 from analogmed.tables.results import MODEL
 
 _SIGNAL_IN, _NETWORK_IN, _LEGEND_IN = 1.5, 1.15, 0.8
@@ -45,6 +52,7 @@ def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> I
     on_chip = images[images["time_s"].notna()]
     if on_chip.empty:
         return
+    event = event_name(str(images["task"].iloc[0]))
     figures = []
     for number, (case, rows) in enumerate(images.groupby("case", sort=False)):
         first = rows.iloc[0]
@@ -52,7 +60,7 @@ def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> I
         title = f"{capitalised(str(first['place']))} case: {name}"
         alt = (
             f"{title}. Its signal, and for each network the probability of the reference of each "
-            "image; strip_images.csv has the numbers."
+            f"{event}; strip_images.csv has the numbers."
         )
         draw = partial(draw_strip, signals=signals[signals["case"] == case], title=title)
         figures.append(page_figure(draw, rows, f"{prefix}-strip{number}", alt))
@@ -64,10 +72,10 @@ def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> I
     yield Section(
         f"{prefix}-strips",
         "Example signals",
-        "Above: a part of a signal, with the reference of each image at its place. Below: the "
-        "predicted probability of this reference, run digitally and on "
-        f"{hardware} chips at {times}, from left to right. Markers: means over {chips} chips. "
-        "Bars: the lowest and the highest chip. Move the slider to emphasise one time."
+        f"Above: a part of a signal, with the true class of each {event}. Below: the predicted "
+        f"probability of this class, run digitally and on {hardware} chips at {times}, from left "
+        f"to right. Markers: means over {count_range([chips], 'chip')}. Bars: the lowest and the "
+        "highest chip. Move the slider to emphasise one time."
         + (" All signals are synthetic." if synthetic else ""),
         figures=tuple(figures),
         slider=strip_view(images),
@@ -82,8 +90,9 @@ def strip_view(images: pd.DataFrame) -> View:
 
     Returns:
         plain lists, numbers and text: ``networks`` (names), ``stops`` (digital run, then the
-        times), ``start`` with the initial ``stop`` and ``cases``: of each figure in order, its
-        ``place`` and ``values`` by network and stop, the mean probability of the references.
+        times), ``start`` with the initial ``stop``, ``event`` (name of what is classified) and
+        ``cases``: of each figure in order, its ``place`` and ``values`` by network and stop, the
+        mean probability of the references.
     """
     of_reference = images[_is_of_reference(images)]
     times_s = sorted(images["time_s"].dropna().unique())
@@ -106,12 +115,13 @@ def strip_view(images: pd.DataFrame) -> View:
         "networks": [capitalised(network_name(*network)) for network in networks],
         "stops": [_DIGITAL, *map(time_label, times_s)],
         "start": {"stop": 1 + (times_s.index(DAY_S) if DAY_S in times_s else len(times_s) - 1)},
+        "event": event_name(str(images["task"].iloc[0])),
         "cases": cases,
     }
 
 
 def _mean_probability(rows: pd.DataFrame, network: tuple[str, ...], time_s: float | None) -> str:
-    """Return the mean of a network at a time; empty if its images have no reference."""
+    """Return the mean of a network at a time; empty without a reference."""
     at_time = rows["time_s"].isna() if time_s is None else rows["time_s"] == time_s
     chosen = rows[at_time & (rows[list(MODEL)] == list(network)).all(axis=1)]
     return "" if chosen.empty else format_fixed(float(chosen["probability"].mean()), 2)
@@ -145,7 +155,8 @@ def draw_strip(
     if narrow and len(seconds) > _NARROW_IMAGES:
         end = float(seconds[_NARROW_IMAGES - 1 : _NARROW_IMAGES + 1].mean())
         images, signals = images[images["second"] < end], signals[signals["second"] < end]
-        title = f"{title}\n(first {_NARROW_IMAGES} images)"
+        event = event_name(str(images["task"].iloc[0]))
+        title = f"{title}\n(first {_NARROW_IMAGES} {event}s)"
     of_reference = images[_is_of_reference(images)]
     networks = list(of_reference.groupby(list(MODEL), sort=False))
     times_s = sorted(images["time_s"].dropna().unique())

@@ -49,8 +49,9 @@ Row = dict[str, Any]
 
 COST_CAPTION = (
     "Utilisation: share of a tile's cells that hold a weight. Reuse: how often a tile multiplies a "
-    "vector for one image. Both are means over tiles, over layers, and over all leaf modules, "
-    "where transposed convolutions and modules without a tile count as 0."
+    "vector for one input of the network. By tile, by layer: means over these. By module: mean "
+    "over all modules, where transposed convolutions and modules without a tile, such as norms and "
+    "activations, count as 0."
 )
 
 

@@ -31,7 +31,7 @@ CONFIGURATION = "configuration"
 """Attribute of a study: the settings of its search."""
 
 PATIENTS = "patients"
-"""Attribute of a study: patients by part, ``train``, ``validation`` and ``test`` of the candidates,
+"""Attribute of a study: patients by split, ``train``, ``validation`` and ``test`` of candidates,
 and ``final_test`` of the winner."""
 
 SUPERNETS = "supernets"
@@ -101,10 +101,10 @@ def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> No
 
     Args:
         study: study of the search.
-        patients: patients by part, ``train``, ``validation``, ``test`` and ``final_test``.
+        patients: patients by split, ``train``, ``validation``, ``test`` and ``final_test``.
 
     Raises:
-        DataError: names the patients that are new, missing, or in another part.
+        DataError: names the patients that are new, missing, or in another split.
     """
     stored = study.user_attrs.get(PATIENTS)
     if stored is None:
@@ -113,7 +113,7 @@ def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> No
     if found := changed_members(stored, patients):
         raise DataError(
             f"task: the patients differ from those that study '{study.study_name}' began with "
-            f"({found}); expected the same patients in the same parts, because its "
+            f"({found}); expected the same patients in the same splits, because its "
             "networks are compared on them and the winner is tested on patients that no network "
             "has used. Restore the data, or give another --out or --study for a new search"
         )

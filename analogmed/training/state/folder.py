@@ -98,7 +98,7 @@ class TrainingFolder:
             tasks: data of the run.
 
         Raises:
-            DataError: names the patients that are new, missing, or in another part.
+            DataError: names the patients that are new, missing, or in another split.
         """
         self._patients = {
             f"{task.name} {part}": sorted({case.patient_id for case in cases})
@@ -109,7 +109,7 @@ class TrainingFolder:
         if before and (found := changed_members(before, self._patients)):
             raise DataError(
                 f"task: the patients differ from those that the run in {self._config.folder} began "
-                f"with ({found}); expected the same patients in the same parts, because the "
+                f"with ({found}); expected the same patients in the same splits, because the "
                 "network must not be tested on patients that it was trained on. Restore the data, "
                 "or give another --out, or --restart true, to train from the start."
             )

@@ -48,7 +48,7 @@ class TrainingState:
         config: the configuration as dictionaries, lists, strings and numbers.
         networks: SHA-256 of each checkpoint that a setting of :data:`NETWORKS` names, by that
             setting; ``""`` without one, and in older files.
-        patients: patients by task and part of its split; empty in older files.
+        patients: patients by task and split; empty in older files.
     """
 
     epoch: int

@@ -71,17 +71,17 @@ SPLITS = {
     ),
     "a patient in two parts": (
         "train: [p1, p2]\nvalidation: []\ntest: [p2, p3]\n", 1,
-        "patients in more than one part: p2 (train, test)",
+        "patients in more than one split: p2 (train, test)",
     ),
     "a patient that is not there": (
         "train: [p1, p9]\nvalidation: [p2]\ntest: [p3]\n", 1,
         "patients p9 are not in the data set; it has 3, for instance p1, p2, p3",
     ),
-    "a patient in no part": ("train: [p1]\ntest: [p3]\n", 0, "1 of 3 patients is in no part: p2"),
-    "a patient twice in a part": (
-        "train: [p1, p2, p1]\ntest: [p3]\n", 0, "patients more than once in part train: p1"
+    "a patient in no split": ("train: [p1]\ntest: [p3]\n", 0, "1 of 3 patients is in no split: p2"),
+    "a patient twice in a split": (
+        "train: [p1, p2, p1]\ntest: [p3]\n", 0, "patients more than once in split train: p1"
     ),
-    "a part that is none": ("train: [p1]\ntset: [p3]\n", 1, "'tset' is no split; did you mean"),
+    "a split that is none": ("train: [p1]\ntset: [p3]\n", 1, "'tset' is no split; did you mean"),
 }  # fmt: skip
 
 

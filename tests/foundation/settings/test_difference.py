@@ -56,6 +56,6 @@ def test_members_that_moved_came_or_went_are_named_up_to_five():
     assert changed_members(before, {"test": ["c"], "train": ["b", "a"]}) == ""
     now = {"train": ["a", *"efghijk"], "test": ["b"]}
     assert changed_members(before, now) == (
-        "new: e, f, g, h, i and 2 more; missing: c; in another part: b"
+        "new: e, f, g, h, i and 2 more; missing: c; in another split: b"
     )
     assert doctest.testmod(difference).failed == 0

@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 
 from analogmed.evaluation.summaries.chip_losses import chip_losses
 from analogmed.foundation.errors import DataError
-from analogmed.report.figures.drop_over_time import drop_over_time
-from analogmed.report.figures.panels import TimeAxis
+from analogmed.report.figures.drop_over_time import are_several, drop_over_time
+from analogmed.report.figures.panels import TimeAxis, sample_caption
 from analogmed.report.figures.style import WIDTH_IN, publication_style
+from analogmed.report.page.drops import unclear_drop
 
 
 def test_every_single_chip_has_a_thin_line(tmp_path, curves, _results):
@@ -21,6 +22,18 @@ def test_every_single_chip_has_a_thin_line(tmp_path, curves, _results):
     ]
     assert lines[1] - lines[2] == 2
     assert lines[1] > lines[0]
+    assert [are_several(chips[chips["chip"] < n]) for n in (1, 2)] == [False, True]
+
+
+def test_a_mark_is_explained_where_it_is_drawn(curves):
+    chip = curves[curves["time_s"].notna()]
+    sizes = "6 patients and 4 chips"
+    caption = sample_caption(chip, "Whiskers:", ["drift_drop_low"])
+    assert caption == f"Whiskers: 95 % bootstrap interval over {sizes}"
+    alone = chip.assign(drift_drop_low=np.nan)
+    caption = sample_caption(alone, "Whiskers:", ["drift_drop_low"])
+    assert caption == f"No intervals: {sizes} are too few"
+    assert unclear_drop("drop", alone["drift_drop_low"]) == ""
 
 
 def test_curves_without_a_digital_run_are_refused(tmp_path, curves):

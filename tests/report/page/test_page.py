@@ -598,6 +598,15 @@ def test_cautions_on_few_patients_and_an_uncertain_digital_value_follow_the_find
     assert f"unet, hwa: the {reason.format('')}" in run_notes(pd.DataFrame([row | {"note": ""}]))
 
 
+@pytest.mark.parametrize("classes", [("tumour",), ("spleen", "liver")])
+def test_a_legend_has_each_colour_once(make_run, tmp_path, classes):
+    """With several classes, reference and prediction differ by their line alone."""
+    page = page_of(make_run(tmp_path / "run", classes=classes))
+    legend = re.findall(r'aria-hidden="true"><path class="([^"]+)"', page)
+    several = ["reference any", "prediction any", "reference class0", "reference class1"]
+    assert legend == (several if len(classes) == 2 else ["reference ", "prediction "])
+
+
 def test_only_columns_of_the_table_are_explained():
     row = summary_row(dice_t0=np.nan, gain_1d=np.nan)
     words = "Gain of training", "t0:", "p: of", "Missed:"

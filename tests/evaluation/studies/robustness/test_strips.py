@@ -118,7 +118,9 @@ def test_a_page_shows_each_case(run):
     assert len(section.figures) == images["case"].nunique()
     assert section.figures[0].alt.startswith("Worst case: synthetic, p00")
     assert "chips at t0, 1 s, 1 day, from left to right. Markers: means over 3" in section.text
+    assert "true class of each beat" in section.text and "image" not in section.text
     slider = section.slider
+    assert slider["event"] == "beat"
     assert slider["stops"] == ["run digitally", "t0", "1 s", "1 day"]
     assert slider["start"] == {"stop": 3}
     first = images[images["case"] == images["case"].iloc[0]]
