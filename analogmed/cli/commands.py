@@ -38,7 +38,7 @@ COMMANDS = {
     "demo": Command(
         "cli.evaluation:DemoConfig",
         "demo:run",
-        "loss of Dice of a U-Net on two kinds of chip",
+        "drop of Dice of a U-Net on two kinds of chip",
         frequent="presets patients chips engine.workers out restart",
     ),
     "eval": Command(
@@ -50,7 +50,7 @@ COMMANDS = {
     "sensitivity layers": Command(
         "evaluation.studies.sensitivity.settings:SensitivityConfig",
         "sensitivity:run_layers",
-        "loss of score by each layer and each noise source",
+        "drop of score by each layer and each noise source",
         frequent=f"{_ON_CHIPS} parts layers engine.workers out",
     ),
     "sensitivity placement": Command(

@@ -34,7 +34,7 @@ class EvalConfig(Experiment):
 @checks_arguments
 @dataclass(frozen=True)
 class DemoConfig:
-    """Loss of Dice of a U-Net in a day, trained in two ways, on two kinds of chip.
+    """Drop of Dice of a U-Net in a day, trained in two ways, on two kinds of chip.
 
     The networks are shipped. The patients are synthetic: the slices of the brain phantom, without
     those of the patients that the networks were trained on.

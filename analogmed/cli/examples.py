@@ -47,7 +47,7 @@ layers. See docs/how-to/sensitivity.md for methods and definitions.
 _SENSITIVITY_PLACEMENT = """\
 examples:
   analogmed sensitivity placement --loss 0.01 --digital_gmac_per_s 20
-      least latency with a loss of at most 0.01, for a digital processor of
+      least latency with a drop of at most 0.01, for a digital processor of
       20e9 multiply-accumulate operations per second
   analogmed sensitivity placement --sensitivity runs/sensitivity \\
       --profile my-chip.yaml --objective energy --whole_curve

@@ -14,6 +14,8 @@ from analogmed.report.run import Run
 
 _ABSOLUTE = re.compile(r"^(--?[\w.-]+=)?(?:/|[A-Za-z]:[\\/]|~/|\\\\)(?:.*[\\/])?([^\\/]+)[\\/]?$")
 """An absolute path, alone or as the value of an option."""
+_LIST = re.compile(r"^((?:--?[\w.-]+=)?\[)(.*)(\])$")
+"""A list as an argument of a command, alone or as the value of an option."""
 
 _MAIN = ("analogmed", "__main__.py")
 
@@ -63,12 +65,19 @@ def portable(value: Any) -> Any:
     Example:
         >>> portable(["--out", "/home/me/runs/a", "--task.root=/data/lgg", "runs/a"])
         ['--out', 'path/to/a', '--task.root=path/to/lgg', 'runs/a']
+        >>> portable("--checkpoints=[/runs/a, /runs/b]")
+        '--checkpoints=[path/to/a, path/to/b]'
     """
     if isinstance(value, dict):
         return {key: portable(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [portable(entry) for entry in value]
-    return _ABSOLUTE.sub(r"\1path/to/\2", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if found := _LIST.match(value):
+        entries = ", ".join(portable(entry.strip()) for entry in found[2].split(","))
+        return f"{found[1]}{entries}{found[3]}"
+    return _ABSOLUTE.sub(r"\1path/to/\2", value)
 
 
 def _commit(git: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Choice of the digital layers for minimum latency or energy at an accepted loss.
+"""Choice of the digital layers for minimum latency or energy at an accepted drop.
 
 The search is greedy: layers become digital in the order of what they regain of the primary metric
 per added cost. Every set of digital layers is run on the chips, since the drops of single layers
@@ -70,7 +70,7 @@ class PlacementResult:
 
     @property
     def chosen(self) -> pd.Series | None:
-        """Cheapest step within the accepted loss; ``None`` if there is none."""
+        """Cheapest step within the accepted drop; ``None`` if there is none."""
         rows = self.steps[self.steps["chosen"]]
         return None if rows.empty else rows.iloc[0]
 
@@ -145,7 +145,7 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
     placement) of an interrupted run are taken from the store.
 
     Args:
-        config: network, chip, accepted loss and objective. Its fields can be given as keywords
+        config: network, chip, accepted drop and objective. Its fields can be given as keywords
             instead.
 
     Returns:
@@ -153,7 +153,7 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
 
     Raises:
         ConfigError: settings conflict, the profile does not define the processor for digital
-            layers, or no placement is within the accepted loss (the tables are written).
+            layers, or no placement is within the accepted drop (the tables are written).
         CoverageError: no layer of the network can be mapped onto a tile.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """

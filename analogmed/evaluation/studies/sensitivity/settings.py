@@ -65,10 +65,10 @@ class SensitivityConfig(Experiment):
 @checks_arguments
 @dataclass(frozen=True)
 class PlacementConfig(SensitivityConfig):
-    """Choice of the digital layers of one network within an accepted loss of the primary metric.
+    """Choice of the digital layers of one network within an accepted drop of the primary metric.
 
     Attributes:
-        loss: largest accepted loss of the primary metric relative to the digital network, at the
+        loss: largest accepted drop of the primary metric relative to the digital network, at the
             worst of the times; 0 or more, below 1.
         objective: quantity to minimise, latency or energy per slice.
         profile: tile type, as for analogmed hardware: a name or a YAML file.
@@ -77,7 +77,7 @@ class PlacementConfig(SensitivityConfig):
             by default that of the profile.
         digital_pj_per_mac: energy of the processor for digital layers, in pJ per MAC; by default
             that of the profile.
-        whole_curve: continue after the accepted loss is reached, to compute the whole Pareto curve.
+        whole_curve: continue after the accepted drop is reached, to compute the whole Pareto curve.
         sensitivity: run folder of analogmed sensitivity with the same settings, whose layers are
             used; by default they are measured first.
         out: run folder; by default runs/NAME.
