@@ -12,6 +12,7 @@ from analogmed.cli.commands import COMMANDS, NO_DEFAULT, find_command, list_comm
 from analogmed.cli.exit_status import run_program
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.process import keep_freed_memory
+from analogmed.foundation.progress import announce
 
 _HELP = ("-h", "--help", "--help-all")
 _VERSION = "--version"
@@ -79,6 +80,7 @@ def _run(words: list[str]) -> int | None:
     )
     import_module("analogmed.cli.names").check_names(settings)
     if command.simulates:
+        announce("loading packages")
         keep_freed_memory()
         import_module("analogmed.analog.versions").check_versions()
     status: int | None = load(f"analogmed.cli.programs.{command.run}")(settings)

@@ -19,6 +19,7 @@ from analogmed.evaluation.deploy import digital_layers_of, to_tiles
 from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.progress import announce
 from analogmed.hardware import load_profile
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
@@ -59,6 +60,7 @@ def prepare(config: Config, *, networks: Networks) -> Prepared[Config]:
         LeakageError: a network has been trained on a test patient.
     """
     check_settings(config)
+    announce("reading data and networks")
     task = config.task.load()
     config = config.for_task(task)
     paths = checkpoint_paths(config)

@@ -12,6 +12,7 @@ from analogmed.execution.compute import Compute, Outcome
 from analogmed.execution.plans import Finished, Rounds, Workers, run_plan
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.credentials import masked
+from analogmed.foundation.progress import announce
 
 C = TypeVar("C", bound=Experiment)
 R = TypeVar("R")
@@ -77,7 +78,9 @@ def run_units(
         threads_of(config.engine),
         config.device,
     )
-    return run_plan(plan, workers, store, cases=cases, restart=config.restart, failed=failed)
+    done = run_plan(plan, workers, store, cases=cases, restart=config.restart, failed=failed)
+    announce("computing intervals, tables and figures")
+    return done
 
 
 class Reused(Protocol):

@@ -19,7 +19,7 @@ class Progress:
     def __init__(self, cases: int) -> None:
         self._cases = cases
         self._counted: dict[str, int] = {}
-        self._bar = ProgressBar(0, unit="case")
+        self._bar = ProgressBar(0, unit="case", title="start and calibration")
 
     def __enter__(self) -> Self:
         return self

@@ -13,14 +13,26 @@ from tqdm import TqdmWarning, tqdm
 
 INTERVAL_S = 30.0
 """Shortest time between two lines, in s."""
+ENOUGH, ENOUGH_S = 0.05, 60.0
+"""Share of the parts, or time in s, after the first part from which the time left is shown."""
+_FORMAT = "{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {{rate_fmt}}{{postfix}}]"
+"""Format of a bar: that of tqdm with an own estimate of the time left."""
 _shown = ContextVar("shown", default=True)
+
+
+def announce(text: str) -> None:
+    """Print in a terminal what is done while no bar can count parts, unless progress is hidden."""
+    if _shown.get() and sys.stderr.isatty():
+        print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 class ProgressBar:
     """Number of finished parts of a computation, shown on stderr.
 
     A terminal and a notebook show a bar. Elsewhere, such as in a log file, a line with the finished
-    parts and the remaining time is printed when a part is finished, at most every 30 s.
+    parts and the remaining time is printed when a part is finished, at most every 30 s. The
+    remaining time is that at the speed since the first part, which includes the preparation; it is
+    not shown before 5 % of the parts are finished, or a minute has passed.
 
     Args:
         total: number of parts, or ``None`` if unknown.
@@ -44,10 +56,11 @@ class ProgressBar:
         shown: bool = True,
         scaled: bool = False,
     ) -> None:
-        self.done = self._done_before = done
+        self.done = done
+        self._first: tuple[int, float] | None = None
         self._total, self._unit, self._title, self._scaled = total, unit, title, scaled
         self._note = ""
-        self._begun = self._last = time.monotonic()
+        self._last = time.monotonic()
         shown = shown and _shown.get()
         kind = _bar() if shown else None
         self._has_lines = shown and kind is None
@@ -83,7 +96,10 @@ class ProgressBar:
     def update(self, parts: int = 1) -> None:
         """Count finished parts."""
         self.done += parts
+        self._first = self._first or (self.done, time.monotonic())
         if self._bar is not None:
+            if self._total:
+                self._bar.bar_format = _FORMAT.format(left=self._left() or "?")
             self._bar.update(parts)
         elif self._has_lines and time.monotonic() - self._last >= INTERVAL_S:
             self._last = time.monotonic()
@@ -98,14 +114,20 @@ class ProgressBar:
     def _line(self) -> str:
         done, total = self._number(self.done), self._number(self._total)
         parts = [f"{done} of {total}" if total else done]
-        finished = self.done - self._done_before
-        if self._total is not None and finished > 0:
-            part_s = (self._last - self._begun) / finished
-            left = tqdm.format_interval(max(0, self._total - self.done) * part_s)
-            parts.append(f"{left} left")
+        parts += [f"{left} left"] if (left := self._left()) else []
         parts += [self._note] if self._note else []
         named = "" if self._scaled else f"{self._unit} "
         return f"{self._title or 'progress'}: {named}{', '.join(parts)}"
+
+    def _left(self) -> str:
+        """Return the remaining time; empty as long as too few parts are finished."""
+        if self._first is None or self._total is None:
+            return ""
+        done, at_s = self._first
+        finished, passed_s = self.done - done, time.monotonic() - at_s
+        if finished <= 0 or (finished < ENOUGH * self._total and passed_s < ENOUGH_S):
+            return ""
+        return tqdm.format_interval(max(0, self._total - self.done) * passed_s / finished)
 
     def _number(self, parts: int | None) -> str:
         if parts is None:

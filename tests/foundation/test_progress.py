@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from analogmed.foundation import progress
-from analogmed.foundation.progress import ProgressBar, without_progress
+from analogmed.foundation.progress import ProgressBar, announce, without_progress
 
 LOGGER = logging.getLogger("analogmed.tests.progress")
 
@@ -56,16 +56,57 @@ def test_a_notebook_without_widgets_shows_a_bar_of_text(kernel):
 def test_a_log_file_has_lines_with_what_is_done_and_left(each_update, capsys):
     count(total=6)
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("chips: case 2 of 6, ")
+    assert first == "chips: case 2 of 6"
     assert second.startswith("chips: case 4 of 6, ")
     assert second.endswith(" left")
 
 
-def test_parts_that_were_finished_before_do_not_shorten_the_time_left(each_update, capsys):
-    with ProgressBar(12, unit="case", done=10) as bar:
-        bar._begun -= 100  # the part took 100 s
-        bar.update()
-    assert capsys.readouterr().err == "progress: case 11 of 12, 01:40 left\n"
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when it is told to."""
+    now = SimpleNamespace(s=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.s)
+    return now
+
+
+def test_neither_preparation_nor_parts_finished_before_count_in_the_time_left(
+    each_update, clock, capsys
+):
+    with ProgressBar(14, unit="case", done=10) as bar:
+        for passed_s in (3_000, 100, 200):  # the first part includes the preparation
+            clock.s += passed_s
+            bar.update()
+    assert capsys.readouterr().err.splitlines() == [
+        "progress: case 11 of 14",
+        "progress: case 12 of 14, 03:20 left",
+        "progress: case 13 of 14, 02:30 left",
+    ]
+
+
+def test_the_time_left_is_shown_after_5_per_cent_or_a_minute(each_update, clock, capsys):
+    with ProgressBar(1_000, unit="case") as bar:
+        for _ in range(60):
+            clock.s += 1
+            bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert not any("left" in line for line in lines[:50])
+    assert lines[50] == "progress: case 51 of 1000, 15:49 left"
+    with ProgressBar(1_000, unit="case") as bar:
+        for _ in range(4):
+            clock.s += 25
+            bar.update()
+    assert ["left" in line for line in capsys.readouterr().err.splitlines()] == [False] * 3 + [True]
+
+
+def test_a_bar_shows_no_time_left_at_first(clock):
+    with redirect_stderr(Terminal()) as terminal, ProgressBar(10, unit="case") as bar:
+        for _ in range(2):
+            clock.s += 100
+            bar.update()
+            bar._bar.refresh()
+    shown = terminal.getvalue().split("\r")
+    assert all("<?," in text for text in shown if " 0/10 " in text or " 1/10 " in text)
+    assert "<13:20," in [text for text in shown if " 2/10 " in text][-1]
 
 
 def test_lines_are_at_least_half_a_minute_apart(capsys):
@@ -90,8 +131,7 @@ def test_the_total_grows_and_title_and_note_change(each_update, capsys):
         bar.describe("chip 1", note="loss=0.5")
         bar.update()
     line = capsys.readouterr().err
-    assert line.startswith("chip 1: case 1 of 3, ")
-    assert line.endswith(", loss=0.5\n")
+    assert line == "chip 1: case 1 of 3, loss=0.5\n"
 
 
 @pytest.mark.parametrize(("level", "lines"), [(logging.INFO, 0), (logging.WARNING, 1)])
@@ -123,3 +163,14 @@ def test_epochs_are_not_logged_until_the_end_even_by_an_error(caplog):
             raise KeyError
         LOGGER.info("epoch 2")
     assert caplog.messages == ["the loss is large", "epoch 2"]
+
+
+def test_a_step_without_a_bar_is_named_in_a_terminal_only():
+    with redirect_stderr(Terminal()) as terminal:
+        announce("reading data")
+        with without_progress(LOGGER.name):
+            announce("hidden")
+    assert terminal.getvalue() == "reading data ...\n"
+    with redirect_stderr(io.StringIO()) as file:
+        announce("reading data")
+    assert file.getvalue() == ""

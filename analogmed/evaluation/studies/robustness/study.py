@@ -35,6 +35,7 @@ from analogmed.execution.plans import Finished, Rounds
 from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.progress import announce
 from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.foundation.time_constants import DAY_S, time_label
@@ -281,6 +282,7 @@ def evaluate(experiment: Experiment) -> Results:
     experiment = prepared.config
     _run_folder(folder, experiment).begin()
     warn_on_placement_mismatch(checkpoints, experiment)
+    announce("counting tiles and costs")
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
     found = run_sweep(experiment, task, checkpoints, store)
     results = Results(
