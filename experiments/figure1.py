@@ -7,6 +7,7 @@
     python experiments/figure1.py --real lgg=data/lgg --folds 5  # every patient is tested once
     python experiments/figure1.py --real lgg=data/lgg --folds 5 --size 64 64 --epochs 20
     python experiments/figure1.py --row_copies 8                 # on chips with copies of weights
+    python experiments/figure1.py --distillation 1               # the start as teacher
 
 Every network is first trained digitally. From this start, one digital and one hardware-aware
 training follow with the same number of epochs, so that both networks see the same number of
@@ -154,7 +155,8 @@ def run_one(
     ]
     network = [f"--model={model}", f"--model.options={MODELS[model]}"]
     hardware = [f"--hardware.row_copies={arguments.row_copies}"]
-    start, *networks = train_pair(training, network, out, hwa=hardware)
+    hwa = [*hardware, f"--loss.distillation={arguments.distillation}"]
+    start, *networks = train_pair(training, network, out, hwa=hwa)
     evaluate_networks(data, [start], out / START, chips=1, times_s=(0,))
     times_s = (0, 1, 86400, 2592000)
     chips = arguments.chips
@@ -258,6 +260,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--row_copies", type=int, default=1, metavar="N", help="copies of weights on idle rows"
+    )
+    parser.add_argument(
+        "--distillation",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="weight of the start as the teacher of the hardware-aware training",
     )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/figure1"))
