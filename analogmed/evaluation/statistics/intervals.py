@@ -19,7 +19,7 @@ from analogmed.foundation.settings.checks import require_at_least_one, require_n
 N_BOOT = 2000
 LEVEL = 0.95
 """Bootstrap samples and confidence level of the tables of studies."""
-TOO_SMALL = "n too small"
+TOO_SMALL = "too few patients or chips for an interval"
 UNDEFINED = "undefined"
 UNBOUNDED = (-np.inf, np.inf)
 FEW = 8
@@ -130,7 +130,7 @@ def two_way_bootstrap(
 
     Returns:
         The statistic and its interval. With fewer than two patients, or a single chip, there is no
-        interval and the note is ``"n too small"``.
+        interval and the note is ``"too few patients or chips for an interval"``.
 
     Raises:
         ShapeError: the arrays, or the patients, do not share their axes, or an array has no set of

@@ -39,7 +39,8 @@ def std_between_chips(
 
     Returns:
         The standard deviation (n - 1 in the denominator) and its interval. With fewer than two
-        patients or chips, there is no interval and the note is ``"n too small"``.
+        patients or chips, there is no interval and the note is ``"too few patients or chips for an
+        interval"``.
 
     Raises:
         ConfigError: ``level`` is out of its range.

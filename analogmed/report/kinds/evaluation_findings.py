@@ -162,8 +162,8 @@ class _Words:
         return has_learned(self.metric, row["digital"])
 
     def _is_alike(self, row: Row) -> bool:
-        """Return whether a network has a normalised value, but no distinguishable gain."""
-        known = bool(pd.notna(row["normalised_1d"]) and pd.notna(row.get("gain_1d")))
+        """Return whether a network has a normalised value, and a gain whose interval includes 0."""
+        known = bool(pd.notna(row["normalised_1d"]) and pd.notna(row.get("gain_1d_low")))
         return known and not unstated(row, self.metric) and _unknown_gain(row)
 
     def _normalised(self, row: Row) -> str:
@@ -194,7 +194,7 @@ class _Words:
 
     def _gained(self, row: Row) -> str:
         gain, low, high = (row.get(f"gain_1d{end}", float("nan")) for end in ("", "_low", "_high"))
-        if pd.isna(gain):
+        if pd.isna(gain) or pd.isna(low) or pd.isna(high):
             return "."
         other = f"its {self.label} is {{}} that of the digitally trained one"
         if _unknown_gain(row):
@@ -258,8 +258,7 @@ def _is_own_reference(row: Row) -> bool:
 
 
 def _unknown_gain(row: Row) -> bool:
-    low, high = row["gain_1d_low"], row["gain_1d_high"]
-    return bool(pd.isna(low) or pd.isna(high) or low <= 0 <= high)
+    return bool(row["gain_1d_low"] <= 0 <= row["gain_1d_high"])
 
 
 def _bracket(row: Row, lower_is_better: bool) -> str:

@@ -72,10 +72,11 @@ def render_evaluation(
             title = metric_title(metric, unit_of(of_this))
             title = f"{place_name(str(task), str(hardware))}: {title}"
             parts.append(_table(title, of_this, rows_of(here, metric), metric))
-        parts += [*_missed(rows), ""]
+        if missed := [*_missed(rows)]:
+            parts += [*missed, ""]
     if low := _low_classes(pd.DataFrame() if classes is None else classes):
         parts += [low, ""]
-    parts.append(_caption(summary))
+    parts.append(_caption(summary, has_intervals=bool(curves["drift_drop_low"].notna().any())))
     return terminal(*parts, width=WIDTH) + (render_cost_tables(summary) if costs else "")
 
 
@@ -174,14 +175,14 @@ def reference_of(summary: pd.DataFrame) -> str:
     return f"{other}, or else the same network" if any(is_own) else other
 
 
-def _caption(summary: pd.DataFrame) -> str:
+def _caption(summary: pd.DataFrame, *, has_intervals: bool) -> str:
     """Return the caption: sample sizes, intervals, the reference of drops, and notes."""
     metrics = metrics_of(summary.columns)
     label = label_of(metrics[0])
     words = ", ".join(dict.fromkeys(map(drop_word, metrics)))
+    intervals = f" Intervals: {level_of(summary)}, over patients and chips."
     lines = [
-        f"{sample_sizes(summary)} per network. Intervals: {level_of(summary)}, over patients and "
-        "chips.",
+        f"{sample_sizes(summary)} per network.{intervals if has_intervals else ''}",
         *few_patients(int(summary["n_patients"].min()), float(summary["level"].iloc[0])),
         f"digital: {label} of the network without a chip. new chip: right after programming.",
         f"{words}: against {reference_of(summary)}, paired.",

@@ -18,6 +18,7 @@ from analogmed.evaluation.statistics import (
     std_between_chips,
     two_way_bootstrap,
 )
+from analogmed.evaluation.statistics.intervals import TOO_SMALL
 from analogmed.foundation.errors import ConfigError, DataError, NonFiniteError, ShapeError
 
 N_CASES, N_CHIPS = 20, 10
@@ -261,12 +262,12 @@ class TestTwoWayBootstrap:
         found = two_way_bootstrap(values, patients=range(len(values)))
         assert found.estimate == pytest.approx(0.8)
         assert np.isnan([found.low, found.high]).all()
-        assert found.note == "n too small"
+        assert found.note == TOO_SMALL
 
     def test_many_cases_of_one_patient_give_no_interval(self):
         found = two_way_bootstrap(np.linspace(0, 1, 30), patients=["a"] * 30)
         assert np.isnan(found.low)
-        assert found.note == "n too small"
+        assert found.note == TOO_SMALL
 
     def test_a_baseline_of_zero_has_no_ratio(self):
         found = two_way_bootstrap(
@@ -337,7 +338,7 @@ class TestStdBetweenChips:
             np.random.default_rng(0).normal(size=shape), patients=range(shape[0])
         )
         assert np.isnan([found.low, found.high]).all()
-        assert found.note == "n too small"
+        assert found.note == TOO_SMALL
 
     @pytest.mark.parametrize("seed", range(5))
     def test_a_patient_who_alone_feels_the_chips_does_not_make_it_unbounded(self, seed):
@@ -422,7 +423,7 @@ class TestPairedTest:
     def test_one_pair_has_no_p_value(self):
         found = paired_test({"a": 0.9}, {"a": 0.8})
         assert np.isnan(found.p_value)
-        assert found.note == "n too small"
+        assert found.note == TOO_SMALL
 
     def test_undefined_pairs_are_counted(self):
         first, second = {"a": 0.9, "b": np.nan, "c": 0.8}, {"a": 0.9, "b": 0.5, "c": 0.8}

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analogmed.evaluation.statistics.intervals import TOO_SMALL
 from analogmed.evaluation.statistics.paired_tests import holm
 from analogmed.evaluation.summaries.comparison import compare_models
 from analogmed.evaluation.summaries.summary import summarise
@@ -80,7 +81,7 @@ def test_networks_may_have_other_numbers_of_chips():
 def test_one_chip_gives_a_difference_without_an_interval():
     found = compare_models(results(chips=1), n_boot=50).iloc[0]
     assert np.isnan(found["low"])
-    assert "n too small" in found["note"]
+    assert TOO_SMALL in found["note"]
 
 
 def test_equal_networks_have_p_one():

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analogmed.evaluation.statistics.intervals import TOO_SMALL
 from analogmed.evaluation.summaries.summary import COLUMNS, over_time, summarise
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.notes import note_with_batch
@@ -176,7 +177,7 @@ class TestSummary:
         assert found["dice_1d"] == pytest.approx(0.70 - 0.02)
         assert np.isnan(found["dice_1d_low"])
         assert found["dice_digital_low"] < 0.90 < found["dice_digital_high"]
-        assert found["note"] == "n too small"
+        assert found["note"] == TOO_SMALL
 
     def test_classes_are_averaged_within_a_case_before_cases_are(self):
         table = results(trainings=("digital",), classes=("core", "edema"))

@@ -114,6 +114,12 @@ def test_notes_and_kinds_of_chip_are_shown(summary, curves):
     assert text.count("Only 6 patients: the intervals include the true value less often") == 1
 
 
+def test_intervals_are_announced_only_where_there_are_some(summary, curves):
+    without = curves.assign(drift_drop_low=np.nan, drift_drop_high=np.nan)
+    assert "Intervals: 95 %" in render_evaluation(summary, curves)
+    assert "Intervals:" not in render_evaluation(summary, without)
+
+
 def test_costs_are_shown_on_request_only(summary, curves):
     summary["tiles"] = np.repeat([120, 300, 12345], 2)
     assert "12,345" not in render_evaluation(summary, curves)
