@@ -45,7 +45,8 @@ COMMANDS = {
         "cli.evaluation:EvalConfig",
         "evaluate:run",
         "score of networks on chips over time since programming",
-        frequent=f"{_ON_CHIPS} metrics engine.workers wide out",
+        frequent="checkpoints factories config task task.root hardware sweep.chips sweep.times_s "
+        "metrics engine.workers wide out",
     ),
     "sensitivity layers": Command(
         "evaluation.studies.sensitivity.settings:SensitivityConfig",

@@ -88,8 +88,8 @@ class MapConfig:
         drawn_slices: number of slices in the figure of the pipeline.
         out: folder for tables (CSV) and figures (PNG); by default none are written.
         checkpoints: trained networks, as files or run folders of train.
-        factories: package.module:factory names that checkpoints may import to build their network;
-            others are refused.
+        factories: code of your own networks that checkpoints may import, each as
+            package.module:factory, as in --model of train and models import; other code is refused.
     """
 
     model: tuple[str, ...] = ()
@@ -246,8 +246,8 @@ class ExportConfig:
         checkpoint: checkpoint file, or run folder of train.
         out: file to write: .safetensors or .pt with the state dict of the plain torch network;
             .pt2 with the network itself, as torch.export writes it, for images of its window.
-        factories: package.module:factory names that the checkpoint may import to build its network;
-            others are refused.
+        factories: code of your own networks that the checkpoint may import, each as
+            package.module:factory, as in --model of train and models import; other code is refused.
     """
 
     out: Path

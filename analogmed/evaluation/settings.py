@@ -109,8 +109,8 @@ class Experiment:
         task: data.
         checkpoints: trained networks, as files or run folders of train; by default the shipped
             networks of the task.
-        factories: package.module:factory names that checkpoints may import to build their network;
-            others are refused.
+        factories: code of your own networks that checkpoints may import, each as
+            package.module:factory, as in --model of train and models import; other code is refused.
         hardware: chip; by default, each setting is that of the preset.
         sweep: chips, times and reads.
         calibration: calibration of input ranges.

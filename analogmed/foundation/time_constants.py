@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 
 from analogmed.foundation.errors import ConfigError
@@ -90,15 +90,34 @@ def warn_of_days(times: Iterable[str | float], name: str, *, stacklevel: int = 2
         )
 
 
-def time_label(time_s: float) -> str:
+def names_of_times(times: Iterable[str | float]) -> dict[float, str]:
+    """Return the names of times in s, with texts such as ``30 days`` as the user writes them.
+
+    Args:
+        times: times as of :func:`to_seconds`.
+
+    Example:
+        >>> names = names_of_times(["t0", "30 days", 86_400])
+        >>> [time_label(time_s, names) for time_s in (0.0, 2_592_000.0, 86_400.0)]
+        ['t0', '30 days', '1 day']
+    """
+    given = {to_seconds(time): " ".join(time.split()) for time in times if isinstance(time, str)}
+    return {**TIME_NAMES, **given, T0_S: TIME_NAMES[T0_S]}
+
+
+def time_label(time_s: float, names: Mapping[float, str] = TIME_NAMES) -> str:
     """Return the short name of a time since programming.
+
+    Args:
+        time_s: time in s.
+        names: names of some times, see :func:`names_of_times`.
 
     Example:
         >>> time_label(86_400.0), time_label(7_200.0), time_label(0.25)
         ('1 day', '2 h', '0.25 s')
     """
-    if time_s in TIME_NAMES:
-        return TIME_NAMES[time_s]
+    if time_s in names:
+        return names[time_s]
     for unit, length_s in _LABEL_UNITS_S.items():
         if time_s >= length_s:
             return f"{time_s / length_s:.3g} {unit}"

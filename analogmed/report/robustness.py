@@ -4,7 +4,7 @@ import html
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
-from analogmed.foundation.time_constants import MONTH_S, time_label, to_seconds
+from analogmed.foundation.time_constants import MONTH_S, TIME_NAMES, time_label, to_seconds
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.drop_over_time import has_drops
 from analogmed.report.figures.over_time import metric_over_time
@@ -53,6 +53,7 @@ class Robustness:
             ``options``, further arguments of ``robustness`` as code; empty where they are unknown.
         chips: drop of each chip at each time, as in ``chip_losses.csv``.
         classes: scores of each class, as in ``class_scores.csv``; empty for a single class.
+        names: names of some times, such as those that the user has given.
     """
 
     curves: pd.DataFrame
@@ -61,6 +62,7 @@ class Robustness:
     settings: Mapping[str, Any]
     chips: pd.DataFrame | None = None
     classes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    names: Mapping[float, str] = field(default_factory=lambda: TIME_NAMES)
 
     @cached_property
     def _rows(self) -> list[Row]:
@@ -101,14 +103,25 @@ class Robustness:
             "interval from a two-way bootstrap over patients and chips (digital: patients).",
             f"{capitalised(self._word)}: {self._name} {drop}, paired by patient. Where its "
             f"interval includes 0, the {self._word} is not statistically distinguishable from 0.",
-            *(["1 month: 30 days."] if MONTH_S in self.settings.get("times_s", ()) else []),
+            *(["1 month: 30 days."] if self._has_month else []),
         )
+
+    @property
+    def _has_month(self) -> bool:
+        """Whether a time is called a month."""
+        return "month" in self._label(MONTH_S) and MONTH_S in self.settings.get("times_s", ())
+
+    def _label(self, time_s: float) -> str:
+        return time_label(time_s, self.names)
+
+    def _when(self, row: Row) -> str:
+        return "digital" if row["hardware"] == "digital" else self._label(float(row["time_s"]))
 
     @property
     def table(self) -> TextTable:
         """Each estimate with its interval, one row per time."""
         columns = (
-            Column("time", _when, is_text=True),
+            Column("time", self._when, is_text=True),
             Column(self._title, lambda row: _cell(row, "estimate", "low", "high")),
             Column(self._word, lambda row: _cell(row, *_DROP)),
         )
@@ -120,7 +133,9 @@ class Robustness:
         """Score of each class, digitally and at one time, with intervals; if there are several."""
         if self.classes.empty or self.classes["time_s"].isna().all():
             return None
-        return class_table(self.classes, f"{self._title} of each class", self._word)
+        return class_table(
+            self.classes, f"{self._title} of each class", self._word, names=self.names
+        )
 
     @property
     def _caption(self) -> str:
@@ -192,7 +207,7 @@ class Robustness:
         if value < 0 and high < 0:
             value, low, high = -value, -high, -low
         interval = in_interval(low, high, float(row["level"]))
-        return f"{age(float(row['time_s']))}, is {format_fixed(value)}{interval}"
+        return f"{age(float(row['time_s']), self.names)}, is {format_fixed(value)}{interval}"
 
     def write(self, path: Path | str, environment: dict[str, Any]) -> Path:
         """Write the page.
@@ -222,9 +237,10 @@ class Robustness:
                 "run1-metric",
                 lower_is_better=self.lower_is_better,
                 reference="the same network without a chip",
+                names=self.names,
             )
         figure = page_figure(
-            metric_over_time,
+            partial(metric_over_time, names=self.names),
             self.curves,
             "run1-metric",
             f"{self._name} over the age of the chip; the table has the numbers.",
@@ -261,7 +277,7 @@ class Robustness:
         facts = {
             "network": self._model,
             "metric": self._rows[0]["metric"],
-            "times": ", ".join(map(time_label, self.settings.get("times_s", ()))),
+            "times": ", ".join(map(self._label, self.settings.get("times_s", ()))),
             "hardware settings": ", ".join(f"{name}={value}" for name, value in changes.items()),
             "digital layers": ", ".join(conversion.get("digital_layers", ())),
             "row split": conversion.get("row_split"),
@@ -270,6 +286,11 @@ class Robustness:
             "patients": self.settings.get("patients"),
         }
         return tuple((name, str(value)) for name, value in facts.items() if value)
+
+    def _exact(self, time_s: float) -> str:
+        """Return a time as text: its name, if that is exact, or seconds."""
+        name = self._label(time_s)
+        return name if to_seconds(name) == time_s else f"{time_s!r} s"
 
     @property
     def _call(self) -> str:
@@ -285,7 +306,7 @@ class Robustness:
         more = "".join(f", {name}={value}" for name, value in options.items())
         more += ", inferer=inferer" if self.settings.get("inferer") else ""
         more += "" if self.settings.get("patients") else ", patients=patients"
-        times = [_exact(time_s) for time_s in self.settings.get("times_s") or ()]
+        times = [self._exact(time_s) for time_s in self.settings.get("times_s") or ()]
         chips, seed = (self.settings.get(name) for name in ("chips", "seed"))
         return (
             f"analog = am.convert(network, {given})\n"
@@ -305,16 +326,6 @@ def _frame(table: TextTable) -> pd.DataFrame:
 
 def _in_html(table: TextTable) -> str:
     return _frame(table).to_html(index=False, border=0)
-
-
-def _exact(time_s: float) -> str:
-    """Return a time as text: its name, if that is exact, or seconds."""
-    name = time_label(time_s)
-    return name if to_seconds(name) == time_s else f"{time_s!r} s"
-
-
-def _when(row: Row) -> str:
-    return "digital" if row["hardware"] == "digital" else time_label(float(row["time_s"]))
 
 
 def _cell(row: Row, estimate: str, low: str, high: str) -> Cell:

@@ -2,12 +2,12 @@
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import time_label
+from analogmed.foundation.time_constants import TIME_NAMES, time_label
 
 EN_DASH = "\u2013"
 UNKNOWN = EN_DASH
@@ -102,14 +102,14 @@ def p_equation(value: float) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
-def age(time_s: float) -> str:
-    """Return the time since programming in words.
+def age(time_s: float, names: Mapping[float, str] = TIME_NAMES) -> str:
+    """Return the time since programming in words; see :func:`time_label` for the names.
 
     Example:
         >>> age(86_400.0), age(0.0)
         ('1 day after programming', 'right after programming')
     """
-    return f"{time_label(time_s) if time_s else 'right'} after programming"
+    return f"{time_label(time_s, names) if time_s else 'right'} after programming"
 
 
 def count_range(values: Iterable[float], noun: str) -> str:

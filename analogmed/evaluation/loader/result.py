@@ -13,7 +13,7 @@ from analogmed.evaluation.summaries.runs import network_runs, present_structures
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.execution.run_folder import describe_environment
 from analogmed.foundation.settings.forms import checks_arguments
-from analogmed.foundation.time_constants import time_label
+from analogmed.foundation.time_constants import TIME_NAMES, time_label
 from analogmed.metrics.notes import UNDEFINED
 from analogmed.report.figures.over_time import metric_over_time
 from analogmed.report.robustness import Robustness
@@ -30,6 +30,7 @@ class RobustnessResult:
         level: confidence level of the intervals.
         settings: arguments of the evaluation, and the hardware.
         time: date and time of the evaluation, in UTC.
+        names: names of times in s; texts such as ``30 days`` are kept as they were given.
     """
 
     values: pd.DataFrame
@@ -38,6 +39,7 @@ class RobustnessResult:
     level: float = 0.95
     settings: Mapping[str, Any] = field(default_factory=dict)
     time: str = ""
+    names: Mapping[float, str] = field(default_factory=lambda: TIME_NAMES)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -51,7 +53,10 @@ class RobustnessResult:
         """One row per time: score and drop against the digital run, each with its interval."""
         curves = self.curves
         on_chip = curves["hardware"] != "digital"
-        times = ["digital", *map(time_label, curves.loc[on_chip, "time_s"])]
+        times = [
+            "digital",
+            *(time_label(time_s, self.names) for time_s in curves.loc[on_chip, "time_s"]),
+        ]
         names = {"estimate": self.metric, "low": "low", "high": "high"}
         names |= {f"drift_drop{end}": f"drop{end}" for end in ("", "_low", "_high")}
         rows = pd.concat([curves[~on_chip], curves[on_chip]])[list(names)].rename(columns=names)
@@ -98,7 +103,7 @@ class RobustnessResult:
     @checks_arguments
     def plot(self, path: Path | str) -> Path:
         """Draw the score over time with its digital baseline into a PNG or SVG file."""
-        return metric_over_time(self.curves, path)
+        return metric_over_time(self.curves, path, names=self.names)
 
     @checks_arguments
     def report(self, path: Path | str) -> Path:
@@ -122,7 +127,8 @@ class RobustnessResult:
         lower = self.lower_is_better
         chips = chip_losses(self.values, self.metric, lower_is_better=lower)
         notes, settings = tuple(self.notes), dict(self.settings)
-        return Robustness(self.curves, lower, notes, settings, chips, self.class_scores)
+        tables = chips, self.class_scores
+        return Robustness(self.curves, lower, notes, settings, *tables, self.names)
 
     def __str__(self) -> str:
         return self._described.text()

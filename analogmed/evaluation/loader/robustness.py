@@ -28,7 +28,7 @@ from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.settings.checks import require_at_least_one, require_whole
 from analogmed.foundation.settings.forms import checks_arguments
-from analogmed.foundation.time_constants import to_seconds, warn_of_days
+from analogmed.foundation.time_constants import names_of_times, to_seconds, warn_of_days
 from analogmed.metrics.properties import is_lower_better
 from analogmed.network.probe import NetworkProbe
 from analogmed.network.walk import evaluating
@@ -78,7 +78,8 @@ def robustness(
             ``"auroc"``; the value of an image is its contribution to the score.
         lower_is_better: whether lower values of a function are better; by default, of those with
             distance, loss or error in their names.
-        times: times since programming: numbers in s, or texts such as ``"1 day"``.
+        times: times since programming: numbers in s, or texts such as ``"1 day"``, which the
+            result shows as they are written.
             A month has 30 days.
         chips: number of chips; at least two for an interval.
         patients: patient of each image, in the order of the loader, which must not shuffle; by
@@ -99,7 +100,8 @@ def robustness(
     """
     require_at_least_one("chips", chips)
     require_whole("seed", seed)
-    sweep = SweepConfig(chips=chips, times_s=_seconds(times))
+    listed = _listed(times)
+    sweep = SweepConfig(chips=chips, times_s=tuple(map(to_seconds, listed)))
     score, name = scorer(metric)
     metric = name if isinstance(metric, str) else metric
     if lower_is_better is None:
@@ -131,7 +133,14 @@ def robustness(
         },
     }
     moment = datetime.now(UTC).isoformat(timespec="seconds")
-    return RobustnessResult(table, name, lower_is_better, settings=settings, time=moment)
+    return RobustnessResult(
+        table,
+        name,
+        lower_is_better,
+        settings=settings,
+        time=moment,
+        names=names_of_times(listed),
+    )
 
 
 class _Images:
@@ -276,9 +285,8 @@ def _code(metric: str | Score, name: str) -> str:
     return f"{name}(...)"
 
 
-def _seconds(times: Sequence[str | float] | str | float) -> tuple[float, ...]:
-    """Return times in s; warn if plain numbers are so small that they may be days."""
+def _listed(times: Sequence[str | float] | str | float) -> list[str | float]:
+    """Return times as a list; warn if plain numbers are so small that they may be days."""
     listed = list(times) if isinstance(times, Iterable) and not isinstance(times, str) else [times]
-    seconds = tuple(map(to_seconds, listed))
     warn_of_days(listed, "times", stacklevel=4)
-    return seconds
+    return listed

@@ -1,5 +1,6 @@
 """Figure of the drop over time: the mean of each network, and each single chip."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import TIME_NAMES
 from analogmed.report.figures.panels import (
     PANEL,
     TimeAxis,
@@ -47,6 +49,7 @@ def drop_over_time(
     chips: pd.DataFrame | None = None,
     lower_is_better: bool | None = None,
     width_in: float = WIDTH_IN,
+    names: Mapping[float, str] = TIME_NAMES,
 ) -> Path:
     """Draw the paired drop over the age of the chip: one panel per model, a thin line per chip.
 
@@ -59,6 +62,7 @@ def drop_over_time(
         lower_is_better: whether lower values of the metric are better; by default, as the metric
             declares.
         width_in: width of the figure in inches; a narrow figure has fewer panels per row.
+        names: names of some times.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -80,7 +84,7 @@ def drop_over_time(
         panels = list(curves.groupby(PANEL, sort=False))
         figure, grid = panel_grid(len(panels), height_in=3.1, width_in=width_in)
         times_s = sorted(curves["time_s"].unique())
-        place = TimeAxis(times_s, panels=len(panels), width_in=width_in)
+        place = TimeAxis(times_s, panels=len(panels), width_in=width_in, names=names)
         for axes, (key, rows) in zip(grid, panels, strict=True):
             own = _chips_of(chips, key) if are_several(chips) else None
             _draw_panel(axes, rows, own, place)

@@ -1,6 +1,6 @@
 """Figures of the robustness results: metrics over time, and the drop of each model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import TIME_NAMES
 from analogmed.metrics.registry import PRIMARY
 from analogmed.report.figures.panels import (
     PANEL,
@@ -41,7 +42,13 @@ DROP_LOOKS = (("#2a9d8f", "o"), ("#7566c9", "s"), ("#b5487f", "D"), ("#b07d12", 
 the drops in their order; more drops than that repeat them."""
 
 
-def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
+def metric_over_time(
+    curves: pd.DataFrame,
+    path: Path | str,
+    *,
+    width_in: float = WIDTH_IN,
+    names: Mapping[float, str] = TIME_NAMES,
+) -> Path:
     """Draw a metric over time since programming: one panel per model, digital baseline dashed.
 
     Bands are the confidence intervals. The time axis is logarithmic; t0 (0 s, right after
@@ -51,6 +58,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         curves: result of ``analogmed.evaluation.summaries.summary.over_time``.
         path: ``.png`` or ``.svg`` file.
         width_in: width of the figure in inches; a narrow figure has fewer panels per row.
+        names: names of some times.
 
     Returns:
         ``path``; identical curves yield identical bytes.
@@ -70,7 +78,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         panels = list(on_chip.groupby(PANEL, sort=False))
         figure, grid = panel_grid(len(panels), height_in=3.1, width_in=width_in)
         times_s = sorted(on_chip["time_s"].unique())
-        place = TimeAxis(times_s, panels=len(panels), width_in=width_in)
+        place = TimeAxis(times_s, panels=len(panels), width_in=width_in, names=names)
         for axes, (key, rows) in zip(grid, panels, strict=True):
             task, _, model = key
             same = digital[(digital["task"] == task) & (digital["model"] == model)]

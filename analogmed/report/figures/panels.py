@@ -1,6 +1,6 @@
 """Parts of figures with one panel per model over the age of the chip."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,14 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S, time_label
+from analogmed.foundation.time_constants import (
+    DAY_S,
+    MONTH_S,
+    T0_S,
+    TIME_NAMES,
+    YEAR_S,
+    time_label,
+)
 from analogmed.report.figures.style import WIDTH_IN, legend_below
 from analogmed.report.names import hardware_name, model_name, place_name, task_name
 from analogmed.report.text import level_of, sample_sizes
@@ -53,9 +60,18 @@ class TimeAxis:
         times_s: times in s, in ascending order.
         panels: number of panels of the figure.
         width_in: width of the figure in inches.
+        names: names of some times.
     """
 
-    def __init__(self, times_s: Sequence[float], *, panels: int, width_in: float) -> None:
+    def __init__(
+        self,
+        times_s: Sequence[float],
+        *,
+        panels: int,
+        width_in: float,
+        names: Mapping[float, str] = TIME_NAMES,
+    ) -> None:
+        self._names = names
         self.rotated = panels > 1 or width_in < WIDTH_IN
         self.width_in = width_in / min(panels, panels_per_row(width_in)) - _MARGIN_IN
         self.times_s = [float(time_s) for time_s in times_s]
@@ -75,7 +91,7 @@ class TimeAxis:
         limits = (places[0] - 0.4, places[-1] + 0.4)
         labelled = self._labelled(places, decades_per_in=(limits[1] - limits[0]) / self.width_in)
         ticks = [
-            (place, time_label(time_s) if time_s in labelled else "")
+            (place, time_label(time_s, self._names) if time_s in labelled else "")
             for place, time_s in zip(places, self.times_s, strict=True)
             if time_s in labelled or len(places) <= _MOST_TICKS
         ]
@@ -113,7 +129,7 @@ class TimeAxis:
         """Return the smallest distance of two labels in inches."""
         if self.rotated:
             return _ROTATED_IN
-        characters = len(time_label(time_s)) + len(time_label(other_s))
+        characters = sum(len(time_label(each, self._names)) for each in (time_s, other_s))
         return _CHARACTER_IN * characters / 2 + _GAP_IN
 
 

@@ -1,9 +1,11 @@
 """Section of a page on the drop over the age of the chip."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import pandas as pd
 
+from analogmed.foundation.time_constants import TIME_NAMES
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.drop_over_time import are_several, drop_over_time
 from analogmed.report.names import capitalised
@@ -33,6 +35,7 @@ def drop_section(
     *,
     lower_is_better: bool | None = None,
     reference: str = "",
+    names: Mapping[float, str] = TIME_NAMES,
 ) -> Section:
     """Return the section on the paired drop of a metric over time.
 
@@ -43,11 +46,12 @@ def drop_section(
         prefix: prefix of the names in the SVG.
         lower_is_better: whether lower values are better; by default, as the metric declares.
         reference: network that drops refer to; by default, as the notes of the curves say.
+        names: names of some times.
     """
     metric = str(curves["metric"].iloc[0])
     label = label_of(metric)
     word = drop_word(metric, lower_is_better)
-    draw = partial(drop_over_time, chips=chips, lower_is_better=lower_is_better)
+    draw = partial(drop_over_time, chips=chips, lower_is_better=lower_is_better, names=names)
     reference = reference or reference_of(curves[curves["time_s"].notna()])
     return Section(
         key,
@@ -65,5 +69,5 @@ def drop_section(
                 "numbers.",
             ),
         ),
-        folded=(curves_table(curves, drops=True), curves_table(curves)),
+        folded=tuple(curves_table(curves, drops=drops, names=names) for drops in (True, False)),
     )

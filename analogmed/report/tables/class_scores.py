@@ -1,11 +1,11 @@
 """Scores of each class of a task, for the terminal and the page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import time_label
+from analogmed.foundation.time_constants import TIME_NAMES, time_label
 from analogmed.metrics.registry import label_of
 from analogmed.report.levels import near_chance
 from analogmed.report.names import metric_title, network_name, place_name
@@ -63,7 +63,12 @@ def _class_table(classes: pd.DataFrame) -> TextTable:
 
 
 def class_table(
-    classes: pd.DataFrame, title: str, drop: str, *, networks: Sequence[Column] = ()
+    classes: pd.DataFrame,
+    title: str,
+    drop: str,
+    *,
+    networks: Sequence[Column] = (),
+    names: Mapping[float, str] = TIME_NAMES,
 ) -> TextTable:
     """Return a metric of each class, digitally and on the chip at one time.
 
@@ -72,6 +77,7 @@ def class_table(
         title: title of the table.
         drop: head of the column of drops.
         networks: columns that name the network.
+        names: names of some times.
     """
     on_chip = _on_chip(classes)
     digital = {_key(row): row for row in records(classes[classes["time_s"].isna()])}
@@ -79,7 +85,7 @@ def class_table(
         Column("class", lambda row: row["class"], is_text=True, wrap="anywhere"),
         *networks,
         Column("run digitally", lambda row: _score(digital.get(_key(row)))),
-        Column(time_label(float(on_chip["time_s"].iloc[0])), _score),
+        Column(time_label(float(on_chip["time_s"].iloc[0]), names), _score),
         Column(drop, lambda row: named_estimate(row, "drift_drop")),
     ]
     caption = f"{UNKNOWN}: undefined; the notes name the reason."

@@ -1,13 +1,13 @@
 """Results of an evaluation as tables of a page."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import time_label
+from analogmed.foundation.time_constants import TIME_NAMES, time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.levels import unstated
@@ -155,20 +155,22 @@ def _comparison_table(comparison: pd.DataFrame, label: str) -> TextTable:
     )
 
 
-def curves_table(curves: pd.DataFrame, *, drops: bool = False) -> TextTable:
+def curves_table(
+    curves: pd.DataFrame, *, drops: bool = False, names: Mapping[float, str] = TIME_NAMES
+) -> TextTable:
     """Return the metric of each network at each time, or its drop against the digital run."""
     times_s = sorted(curves["time_s"].dropna().unique())
     metric = str(curves["metric"].iloc[0])
-    names = [f"drift_drop{end}" for end in ENDS] if drops else ["estimate", "low", "high"]
+    ends = [f"drift_drop{end}" for end in ENDS] if drops else ["estimate", "low", "high"]
     columns = [Column("network", itemgetter("network"), is_text=True)]
     if not drops:
         columns.append(Column("run digitally", itemgetter("digital")))
-    columns += [Column(time_label(time_s), _at(time_s)) for time_s in times_s]
+    columns += [Column(time_label(time_s, names), _at(time_s)) for time_s in times_s]
     rows = []
     for key, part in curves.groupby(["task", "model", "training"], sort=False):
         found: dict[Any, Cell] = {
             "digital" if pd.isna(row["time_s"]) else row["time_s"]: estimate_cell(
-                *(row[name] for name in names)
+                *(row[name] for name in ends)
             )
             for row in reversed(records(part))
         }

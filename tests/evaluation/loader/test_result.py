@@ -167,3 +167,14 @@ def test_the_findings_name_a_rise_whose_interval_excludes_0(result, lower_is_bet
 def test_a_page_is_named_html(result, tmp_path):
     with pytest.raises(ConfigError, match=r"ends in \.html, got '.*page\.pdf'"):
         result.report(tmp_path / "page.pdf")
+
+
+def test_times_are_shown_in_the_words_of_the_user(analog, images, labels, tmp_path):
+    run = am.robustness(analog, [(images, labels)], times=["0 s", "24  h", "30 days"], chips=2)
+    assert list(run.table.index) == ["digital", "t0", "24 h", "30 days"]
+    figure = run.plot(tmp_path / "figure.svg").read_text(encoding="utf-8")
+    page = run.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    for text in (str(run), run._repr_html_(), figure, page):
+        assert "30 days" in text and "24 h" in text
+        assert "month" not in text and "1 day" not in text
+    assert "times=['t0', '24 h', '30 days']" in html.unescape(page)
