@@ -92,9 +92,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "since loading it would run code. Save the weights alone, with "
             "torch.save(network.state_dict(), path)."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+    except Exception as error:  # bytes that are no pickle can raise any
+        is_clear = isinstance(
+            error, OSError | RuntimeError | EOFError | ValueError | SafetensorError
+        )
+        reason = f": {_first_sentence(error)}" if is_clear else ""
         raise CheckpointError(
-            f"{path}: damaged, or no state dict: {_first_sentence(error)}. Save it again with "
+            f"{path}: damaged, or no state dict{reason}. Save it again with "
             "torch.save(network.state_dict(), path)."
         ) from error
     return _state_dict(state, path)

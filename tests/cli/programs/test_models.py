@@ -162,6 +162,7 @@ def test_counters_of_batches_may_be_missing(here, data):
 MISTAKES = {
     "no such file": ("none.pt", {}, "there is no such file"),
     "no weights": ("text.pt", {}, "damaged, or "),
+    "no pickle": ("junk.pt", {}, "damaged, or no state dict. Save it again"),
     "another kind of file": ("theirs.pt", {"out": "mine.pt"}, "expected a file with .safetensors"),
     "probabilities": ("theirs.pt", {"model": "trained_elsewhere:sigmoid"}, "probabilities"),
     "an unknown network": ("theirs.pt", {"model": "nnunet"}, "did you mean 'dynunet'"),
@@ -174,6 +175,7 @@ MISTAKES = {
 def test_mistakes_of_an_import_end_in_a_sentence(here, data, capsys, file, given, message):
     torch.save(theirs().state_dict(), "theirs.pt")
     (here / "text.pt").write_text("no weights")
+    (here / "junk.pt").write_text("junk\n")
     words = given.get("words", ())
     others = {name: value for name, value in given.items() if name != "words"}
     assert imported(data, file, *words, **others) in (1, 2)
