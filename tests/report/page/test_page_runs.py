@@ -34,7 +34,7 @@ def test_a_placement_tells_the_layers_left_digital_and_each_layers_cost(write, t
     assert found in page
     assert "Choice of the digital layers" in page and "noise source with" not in page
     assert "| head | chosen | 1 | 0.030 (0.020 to 0.040)" in markdown
-    assert r"head & chosen & 1 & 0.030 (0.020--0.040)" in latex
+    assert r"head & chosen & 1 & 0.030 (0.020 to 0.040)" in latex
 
 
 def test_a_sensitivity_run_names_the_worst_layer_and_the_worst_source(write, tables_of):

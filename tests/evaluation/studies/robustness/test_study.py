@@ -136,7 +136,7 @@ def test_a_network_whose_training_kept_its_start_has_a_note_everywhere(experimen
     for text in (render_summary(summary), render_evaluation(summary, results.curves())):
         assert KEPT_START in " ".join(text.split())
     run = read_run(tmp_path / "run")
-    assert f"U-Net, hardware-aware: {KEPT_START}." in findings_of_evaluation(run)
+    assert f"U-Net, hardware-aware: {KEPT_START}." in " ".join(findings_of_evaluation(run))
 
 
 def test_without_a_profile_there_are_tiles_but_no_time_and_energy(results):
