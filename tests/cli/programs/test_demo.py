@@ -66,7 +66,7 @@ def test_its_sentences_are_the_findings_of_its_tables_largest_loss_first(setting
     assert places == sorted(places)
     for run_, sentence in zip(runs, said, strict=True):
         for row in run_.tables["summary"].to_dict("records"):
-            assert f"{abs(row['drop_1d']):.3f} Dice" in sentence
+            assert f"{abs(row['drop_1d']):.3f}" in sentence
 
 
 def test_its_page_starts_with_the_largest_loss(settings, printed):
