@@ -330,9 +330,9 @@ def _estimated(estimate: Estimate, run: NetworkRun) -> float:
     if estimate.formula == "spread":
         return std_between_chips(*terms, patients=run.patients).estimate
     means = [_mean(values) for values in terms]
-    if estimate.formula == "loss" and is_lower_better(run.metric):
+    if estimate.formula == "drop" and is_lower_better(run.metric):
         means.reverse()
-    if estimate.formula in ("difference", "loss"):
+    if estimate.formula in ("difference", "drop"):
         return means[0] - means[1]
     if estimate.formula == "ratio":
         return means[0] / means[1] if means[1] else float("nan")

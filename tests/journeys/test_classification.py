@@ -182,7 +182,7 @@ class TestRun:
         assert summary.loc[("drift_compensation", "auroc"), "gain"] == pytest.approx(gain)
         if not folder.name.startswith("multiclass"):  # one temperature of both keeps each order
             assert means["temperature"] == pytest.approx(means["drift_compensation"])
-        assert "AUROC gained" in self.page_of(out, tmp_path / "page")
+        assert "AUROC gain" in self.page_of(out, tmp_path / "page")
 
     def page_of(self, folder, out):
         """Return the text of the page of a run, which is not about masks."""

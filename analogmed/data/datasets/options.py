@@ -109,6 +109,6 @@ def _whole_numbers(values: Any) -> tuple[int, ...] | None:
     """Return whole numbers as a tuple; ``None`` for anything else."""
     is_list = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
     listed = tuple(values) if is_list else (values,)
-    if not all(isinstance(value, Integral) and value is not True for value in listed):
+    if not all(isinstance(value, Integral) and not isinstance(value, bool) for value in listed):
         return None
     return tuple(map(int, listed))

@@ -46,11 +46,11 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
     draws = {
         ("only_analog", "only_digital"): (
             sensitivity_heat_map,
-            f"{label} drop or regained by layer; the table has the numbers",
+            f"{label} drop or recovery by layer; the table has the numbers",
         ),
         ("noise_alone", "noise_all_but"): (
             source_bars,
-            f"{label} drop or regained by noise source; the table has the numbers",
+            f"{label} drop or recovery by noise source; the table has the numbers",
         ),
     }
     few_times = ranking["time_s"].nunique() <= _MOST_NARROW_TIMES

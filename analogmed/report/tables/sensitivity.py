@@ -87,7 +87,7 @@ def sensitivity_table(ranking: pd.DataFrame, metric: str = PRIMARY) -> TextTable
     columns = (
         Column("setting", lambda row: SETTINGS[row["setting"]], is_text=True),
         Column("layer or source", itemgetter("subject"), is_text=True),
-        Column(f"{label_of(metric)} drop or regained", lambda row: named_estimate(row, "effect")),
+        Column(f"{label_of(metric)} drop or recovery", lambda row: named_estimate(row, "effect")),
     )
     rows = records(last.sort_values(["setting", "rank"]))
     return TextTable.of(f"The numbers, {time_label(time_s)}", columns, rows)
