@@ -188,7 +188,7 @@ class Robustness:
             return
         worst = max(on_chip, key=lambda row: row[drop])
         best = min(on_chip, key=lambda row: row[drop])
-        if worst[high] < 0:
+        if worst[high] < 0 or (pd.isna(worst[high]) and worst[drop] <= 0):
             yield f"{self._name} does not {self._word} at any measured time."
         else:
             sentence = f"The largest {self._word} of {self._name}, {self._size(worst)}"

@@ -29,6 +29,7 @@ from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.settings.checks import require_at_least_one, require_whole
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.time_constants import names_of_times, to_seconds, warn_of_days
+from analogmed.kinds.segmentation import SEGMENTATION
 from analogmed.metrics.properties import is_lower_better
 from analogmed.network.probe import NetworkProbe
 from analogmed.network.walk import evaluating
@@ -170,6 +171,8 @@ class _Images:
         if classifies(logits, self._metric):
             self._scored = WholeImages(self._batches, logits, self._metric)
         else:
+            if isinstance(self._metric, str):
+                SEGMENTATION.check_metrics([self._metric], setting="metric")
             self._scored = Masks(references_of(self._batches, logits.shape[1]), self._score)
 
     def check_values(self, digital: pd.DataFrame, metric: str) -> None:

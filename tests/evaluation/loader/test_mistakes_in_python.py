@@ -163,6 +163,10 @@ ARGUMENTS = {
         "seed: expected a whole number, got 0.5",
     ),
     "metric: misspelt": (lambda k: k.robustness(metric="dcie"), "did you mean 'dice'"),
+    "metric: of whole images": (
+        lambda k: k.robustness(metric="auroc"),
+        "metric: auroc is not defined for segmentation; choose from: dice",
+    ),
     "metric: a number": (lambda k: k.robustness(metric=3), "name of a metric, or a function"),
     "metric: a class": (
         lambda k: k.robustness(metric=DiceMetric),

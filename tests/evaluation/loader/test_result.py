@@ -12,6 +12,7 @@ from torch import nn
 
 import analogmed as am
 from analogmed.foundation.errors import ConfigError
+from analogmed.report.robustness import Robustness
 
 ESTIMATE = r"-?\d\.\d{3} \(-?\d\.\d{3} to -?\d\.\d{3}\)"
 
@@ -31,6 +32,12 @@ def test_the_text_has_each_interval_with_its_estimate_in_80_columns(result):
     assert "Dice of Sequential on PCM chips" in words
     assert "with its 95 % confidence interval from a two-way bootstrap over patients" in words
     assert "Drop: Dice digital minus on the chip, paired by patient" in words
+
+
+def test_a_rise_without_an_interval_is_no_drop(result):
+    unknown = {"drift_drop": -0.01, "drift_drop_low": np.nan, "drift_drop_high": np.nan}
+    text = Robustness(result.curves.assign(**unknown), False, (), {}).text()
+    assert "Dice does not drop at any measured time." in text and "largest drop" not in text
 
 
 def test_a_notebook_shows_the_same_table_with_its_explanation(result):
