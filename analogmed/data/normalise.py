@@ -185,7 +185,8 @@ def checked_size(
     sizes = tuple(size) if isinstance(size, list | tuple) else (size,)
     if len(sizes) != spatial_dims or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise ConfigError(
-            f"{name} {sizes}: a {spatial_dims}D task needs {spatial_dims} positive integers"
+            f"{name} {sizes}: a {spatial_dims}D task needs {spatial_dims} positive integers. Give "
+            "as many, or set task.spatial_dims"
         )
     return sizes
 

@@ -154,6 +154,15 @@ class WrittenFiles:
         exact = [name for name in names if "*" not in name]
         self._write((listed or set()) | set(present) | set(exact))
 
+    def settings_besides(self, *names: str) -> list[str]:
+        """Return the files of settings that runs have written, except those of these names."""
+        listed = (self._listed() or set()).difference(names)
+        return sorted(
+            name
+            for name in listed
+            if "/" not in name and name.endswith(".yaml") and (self.folder / name).is_file()
+        )
+
     def record(self, *names: str) -> None:
         """Add names to the list, before the files are written."""
         listed = self._listed() or set()
@@ -265,8 +274,15 @@ class RunFolder:
         """Reserve the names of all files before the computation.
 
         Raises:
-            ConfigError: a file of such a name exists that no run has written.
+            ConfigError: the folder contains a run of another program, or a file of such a name
+                exists that no run has written.
         """
+        if others := self.files.settings_besides(*self.names):
+            raise ConfigError(
+                f"--out {self.path}: the folder contains the run of another program "
+                f"({', '.join(others)}), whose {ENVIRONMENT} would be replaced; expected a folder "
+                "of its own. Give another --out."
+            )
         self.files.claim(*self.names)
 
     def renew(self, config: Any) -> None:

@@ -40,6 +40,12 @@ def few_patients(n_patients: int, level: float) -> Iterator[str]:
         )
 
 
+def few_chips(n_chips: int) -> Iterator[str]:
+    """Yield a sentence that asks for chips, if two of them widen the intervals."""
+    if n_chips == 2:
+        yield "Only 2 chips: the intervals are wide. Use at least 5."
+
+
 def with_cautions(findings: Iterable[str], cautions: Iterable[str]) -> tuple[str, ...]:
     """Return findings with cautions directly after the first of them, in the same paragraph.
 

@@ -16,7 +16,7 @@ from analogmed.foundation.time_constants import MONTH_S, TIME_NAMES, time_label,
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.drop_over_time import has_drops
 from analogmed.report.figures.over_time import metric_over_time
-from analogmed.report.levels import few_patients, low_digital, with_cautions
+from analogmed.report.levels import few_chips, few_patients, low_digital, with_cautions
 from analogmed.report.names import capitalised, hardware_name, metric_title
 from analogmed.report.page.drops import drop_section
 from analogmed.report.page.sections import Section, page_figure
@@ -175,6 +175,7 @@ class Robustness:
         cautions = (
             *([f"{capitalised(low)}."] if low else ()),
             *few_patients(int(digital["n_patients"]), float(digital["level"])),
+            *few_chips(int(self._rows[-1]["n_chips"])),
         )
         found = [*self._changes(), *low_classes(self.classes, networks=False), *self.notes]
         return with_cautions(found, cautions)

@@ -27,6 +27,8 @@ KEPT_START = (
     "scores"
 )
 """Note of a network of which no epoch of its own training is left."""
+CHANGED_CHIP = "the chips differ from their preset"
+"""Start of the note on arguments of the hardware that are not those of its preset."""
 Term: TypeAlias = str | float
 """``REFERENCE``, ``OWN_DIGITAL``, or the age of the chip in s."""
 Formula: TypeAlias = Literal["mean", "spread", "difference", "drop", "ratio", "gain"]

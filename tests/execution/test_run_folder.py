@@ -14,6 +14,7 @@ from analogmed.config import Experiment
 from analogmed.execution.run_folder import (
     LOCK,
     WRITTEN,
+    RunFolder,
     WrittenFiles,
     describe_run,
     in_run_folder,
@@ -118,6 +119,15 @@ def test_files_of_other_origin_are_refused_and_stay(tmp_path):
     assert (tmp_path / "comparison.csv").exists()
     assert (tmp_path / "examples" / "mine.npz").exists()
     assert "comparison.csv" not in written
+
+
+def test_a_folder_with_the_run_of_another_program_is_refused(tmp_path):
+    (tmp_path / "training.yaml").write_text("epochs: 1")
+    WrittenFiles(tmp_path).record("training.yaml", "environment.json")
+    with pytest.raises(ConfigError, match=r"another program \(training\.yaml\).*another --out"):
+        RunFolder(tmp_path, ["results.csv"]).begin()
+    assert "results.csv" not in WrittenFiles(tmp_path)
+    RunFolder(tmp_path, ["log.csv"], settings="training.yaml").begin()
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"versions": 1}', "\udcff"])

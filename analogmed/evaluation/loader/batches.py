@@ -137,7 +137,7 @@ def _hint(values: list[float]) -> str:
         return f". Divide them by {values[1]:g}."
     if all(float(value).is_integer() for value in values):
         return ". Map the values of the files to these indices."
-    return ""
+    return ". Are images and labels exchanged? A batch is (images, labels)."
 
 
 def _few(values: list[float]) -> str:

@@ -17,6 +17,8 @@ Score = Callable[..., Any]
 """Function of a prediction and a reference, both of one image, that returns a number."""
 Values = Iterator[tuple[str, float, str, str]]
 """Class, value, unit and note of each class of one image."""
+_PER_CLASS = 2
+"""Dimensions of the scores of images and classes, (B, K), that most metrics of MONAI return."""
 ImageValue = tuple[int, str, float, str, str]
 """Number of an image; class, value, unit and note of one of its classes."""
 
@@ -116,8 +118,12 @@ def _called(metric: Score, name: str, logits: Tensor, indices: Tensor) -> Values
 
 
 def _value(metric: Score, name: str, prediction: Tensor, reference: Tensor) -> Any:
+    from monai.metrics.metric import CumulativeIterationMetric
+
     try:
-        return metric(prediction, reference)
+        value = metric(prediction, reference)
+        is_final = not isinstance(metric, CumulativeIterationMetric) or value.ndim == _PER_CLASS
+        return value if is_final else _aggregated(metric, name)
     except AnalogmedError:
         raise
     except Exception as error:
@@ -126,6 +132,19 @@ def _value(metric: Score, name: str, prediction: Tensor, reference: Tensor) -> A
             f"{tuple(prediction.shape)}, {prediction.dtype}: {type(error).__name__}: {error}. "
             "Expected a function of two tensors; wrap it in one that prepares them."
         ) from error
+
+
+def _aggregated(metric: Any, name: str) -> Any:
+    """Return the value of a metric of MONAI whose calls return counts, or nothing, to aggregate."""
+    value = metric.aggregate()
+    if not isinstance(value, list):
+        return value
+    if len(value) > 1:
+        raise ConfigError(
+            f"metric '{name}': it computes {len(value)} values; expected one. Give it one "
+            "metric_name."
+        )
+    return value[0]
 
 
 def _channels(indices: Tensor, n_logits: int) -> Tensor:

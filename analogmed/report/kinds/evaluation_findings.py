@@ -36,6 +36,7 @@ from analogmed.report.text import (
     size_interval,
 )
 from analogmed.tables.estimates import (
+    CHANGED_CHIP,
     ENDS,
     KEPT_START,
     OWN_REFERENCE,
@@ -64,6 +65,7 @@ def findings_of_evaluation(run: Run) -> Iterator[str]:
         ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
         found = [
             *words.of_largest_drop(_with_drops(networks, curves), hardware_name(str(hardware))),
+            *_of_changed_chip(networks[0]),
             *_of_kept_starts(networks),
             *words.of_hardware_aware(records(ranked[ranked["training"] != "digital"])),
             *words.of_digitally_trained(records(ranked[ranked["training"] == "digital"])),
@@ -243,6 +245,13 @@ def _after(time_s: float) -> str:
     if time_s == DAY_S:
         return "After a day"
     return f"After {time_label(time_s)}" if time_s else "Right after programming"
+
+
+def _of_changed_chip(row: Row) -> Iterator[str]:
+    """Yield a sentence on arguments of the chip that are not those of its preset."""
+    for note in str(row.get("note")).split("; "):
+        if note.startswith(CHANGED_CHIP):
+            yield f"{capitalised(note)}."
 
 
 def _of_kept_starts(rows: list[Row]) -> Iterator[str]:

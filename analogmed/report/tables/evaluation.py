@@ -10,7 +10,7 @@ import pandas as pd
 from analogmed.metrics.properties import input_word, is_lower_better
 from analogmed.metrics.registry import PRIMARY, label_of
 from analogmed.report.levels import unstated
-from analogmed.report.names import metric_title, normalised_meaning, place_name
+from analogmed.report.names import capitalised, metric_title, normalised_meaning, place_name
 from analogmed.report.text import (
     UNKNOWN,
     format_fixed,
@@ -28,6 +28,7 @@ from analogmed.report.text_table import (
     terminal,
 )
 from analogmed.tables.estimates import (
+    CHANGED_CHIP,
     Estimate,
     columns_for,
     metrics_of,
@@ -213,12 +214,17 @@ def run_notes(rows: pd.DataFrame, metrics: Sequence[str] = ()) -> str:
     """
     noted = metrics or metrics_of(rows.columns)[:1]
     of_metrics = [(name, records(of_metric(rows, name))) for name in noted]
-    notes = []
+    found: list[tuple[str, list[str]]] = []
     for number, row in enumerate(records(rows)):
-        texts = [row["note"] if isinstance(row["note"], str) else ""]
-        texts += [unstated(found[number], name) for name, found in of_metrics]
-        if text := "; ".join(filter(None, texts)):
-            notes.append(f"{row['model']}, {row['training']}: {text}.")
+        texts = row["note"].split("; ") if isinstance(row["note"], str) else []
+        texts += [unstated(each[number], name) for name, each in of_metrics]
+        found.append((f"{row['model']}, {row['training']}", [*filter(None, texts)]))
+    of_chip = [text for _, texts in found[:1] for text in texts if text.startswith(CHANGED_CHIP)]
+    shared = [text for text in of_chip if all(text in texts for _, texts in found)]
+    notes = [f"{capitalised(text)}." for text in shared]
+    for name, texts in found:
+        if own := [text for text in texts if text not in shared]:
+            notes.append(f"{name}: {'; '.join(own)}.")
     return "\n".join(notes)
 
 

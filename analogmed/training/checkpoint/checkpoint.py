@@ -330,9 +330,11 @@ def _file(path: Path) -> Path:
 
 def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) -> None:
     if ":" in model and model not in factories:
+        given = f", not {', '.join(factories)}" if factories else ""
         raise CheckpointError(
-            f"checkpoint {path} would call '{model}' for its network; if you trust it, allow this "
-            f"with factories={[model]} (--factories {model}, in training --model {model})"
+            f"checkpoint {path} would call '{model}' for its network{given}; if you trust it, "
+            f"allow this with factories={[model]} (--factories {model}, in training "
+            f"--model {model})"
         )
 
 

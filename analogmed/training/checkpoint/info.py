@@ -160,7 +160,8 @@ class CheckpointInfo:
         if self.axes and task.axes and self.axes != task.axes:
             raise ConfigError(
                 f"{source}: its network was trained on arrays with the axes {self.axes}; task "
-                f"{task.name} has {task.axes}. Set task.options.axes (and slice_axis) as in the "
+                f"{task.name} has {task.axes} (of slices, the axis across them first). Set "
+                "task.options.axes (zyx or xyz) and task.options.slice_axis as in the "
                 f"training{_where_settings_are(source)}."
             )
         if self.rate and task.rate and self.rate != task.rate:

@@ -4,12 +4,13 @@ import torch
 from monai.data import DataLoader as MonaiLoader
 from monai.data import Dataset
 from monai.inferers import SlidingWindowInferer
-from monai.metrics import DiceMetric, compute_dice
+from monai.metrics import ConfusionMatrixMetric, DiceMetric, compute_dice
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import analogmed as am
 from analogmed.evaluation.passes import chip_seed
+from analogmed.foundation.errors import ConfigError
 
 DAY_S = 86_400.0
 
@@ -121,6 +122,16 @@ def test_several_classes_are_scored_from_indices_or_from_channels(images):
     monai = am.robustness(analog, [(images, indices)], metric=DiceMetric(False), times=[0], chips=2)
     means = runs[0].values.groupby(["hardware", "chip", "case"], dropna=False)["value"].mean()
     assert monai.values["value"].mean() == pytest.approx(means.mean(), rel=1e-6)
+
+
+def test_a_metric_of_monai_that_counts_is_aggregated_for_each_image(result, analog, images, labels):
+    """The F1 score of one class is its Dice."""
+    counted = ConfusionMatrixMetric(metric_name="f1 score")
+    run = am.robustness(analog, [(images, labels)], metric=counted, times=[0, DAY_S], chips=3)
+    np.testing.assert_allclose(values(run), values(result), rtol=1e-6)
+    several = ConfusionMatrixMetric(metric_name=["precision", "recall"])
+    with pytest.raises(ConfigError, match="'ConfusionMatrixMetric': it computes 2 values"):
+        am.robustness(analog, [(images, labels)], metric=several, times=[0], chips=2)
 
 
 def test_images_of_one_patient_count_as_one(analog, images, labels):
