@@ -33,7 +33,7 @@ from analogmed.report.text import (
 )
 from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
-from analogmed.tables.estimates import drop_word
+from analogmed.tables.estimates import CHANGED_CHIP, drop_word
 from analogmed.tables.table import records
 
 _WIDTH = 80
@@ -104,7 +104,16 @@ class Robustness:
             f"{capitalised(self._word)}: {self._name} {drop}, paired by patient. Where its "
             f"interval includes 0, the {self._word} is not statistically distinguishable from 0.",
             *(["1 month: 30 days."] if self._has_month else []),
+            *self._changes_of_chip(),
         )
+
+    def _changes_of_chip(self) -> Iterator[str]:
+        """Yield a sentence on the arguments of the chip that are not those of its preset."""
+        hardware = dict(self.settings.get("hardware") or {})
+        hardware.pop("preset", None)
+        if hardware:
+            changes = ", ".join(f"{name} {value}" for name, value in hardware.items())
+            yield f"{capitalised(CHANGED_CHIP)}: {changes}."
 
     @property
     def _has_month(self) -> bool:

@@ -34,6 +34,13 @@ def test_the_text_has_each_interval_with_its_estimate_in_80_columns(result):
     assert "Drop: Dice digital minus on the chip, paired by patient" in words
 
 
+def test_a_changed_chip_is_named_with_its_changes(result):
+    changed = {"hardware": {"preset": "pcm", "dac_steps": 62, "out_noise": 0.1}}
+    text = Robustness(result.curves, False, (), changed).text()
+    assert "The chips differ from their preset: dac_steps 62, out_noise 0.1." in text
+    assert "differ from their preset" not in str(result)
+
+
 def test_a_rise_without_an_interval_is_no_drop(result):
     unknown = {"drift_drop": -0.01, "drift_drop_low": np.nan, "drift_drop_high": np.nan}
     text = Robustness(result.curves.assign(**unknown), False, (), {}).text()

@@ -114,6 +114,14 @@ def test_notes_and_kinds_of_chip_are_shown(summary, curves):
     assert text.count("Only 6 patients: the intervals include the true value less often") == 1
 
 
+def test_a_change_of_all_chips_is_named_once(summary, curves):
+    changed = "the chips differ from their preset: out_noise 0.1"
+    text = render_evaluation(summary.assign(note=changed), curves)
+    assert text.count("differ from their preset") == 1 and f"\nT{changed[1:]}." in text
+    one = summary.assign(note=[changed, *[""] * (len(summary) - 1)])
+    assert f": {changed}." in render_evaluation(one, curves)
+
+
 def test_intervals_are_announced_only_where_there_are_some(summary, curves):
     without = curves.assign(drift_drop_low=np.nan, drift_drop_high=np.nan)
     assert "Intervals: 95 %" in render_evaluation(summary, curves)

@@ -123,12 +123,14 @@ def test_the_summary_has_a_row_for_each_network_with_its_cost(results, experimen
     assert written["dice_1d"].tolist() == summary["dice_1d"].tolist()
 
 
-def test_a_network_whose_training_kept_its_start_has_a_note_everywhere(experiment, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*was trained for another chip")
+def test_a_kept_start_and_a_changed_chip_are_noted_everywhere(experiment, tmp_path):
     trained = load_checkpoint(experiment.checkpoints[1])
     kept = tmp_path / "kept.safetensors"
     save_checkpoint(kept, trained.network, replace(trained.info, keeps_start=True))
     sweep = SweepConfig(chips=1, times_s=(0.0,))
     once = replace(experiment, checkpoints=(experiment.checkpoints[0], kept), sweep=sweep)
+    once = replace(once, hardware=replace(once.hardware, out_noise=0.1))
     results = evaluate(replace(once, out=tmp_path / "run", examples=0))
     summary = results.summary()
     assert [KEPT_START in note for note in summary["note"]] == [False, True]
@@ -136,7 +138,9 @@ def test_a_network_whose_training_kept_its_start_has_a_note_everywhere(experimen
     for text in (render_summary(summary), render_evaluation(summary, results.curves())):
         assert KEPT_START in " ".join(text.split())
     run = read_run(tmp_path / "run")
-    assert f"U-Net, hardware-aware: {KEPT_START}." in " ".join(findings_of_evaluation(run))
+    said = " ".join(findings_of_evaluation(run))
+    assert f"U-Net, hardware-aware: {KEPT_START}." in said
+    assert "The chips differ from their preset: out_noise 0.1." in said
 
 
 def test_without_a_profile_there_are_tiles_but_no_time_and_energy(results):
