@@ -33,7 +33,7 @@ from analogmed.report.text import (
 )
 from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
-from analogmed.tables.estimates import CHANGED_CHIP, drop_word
+from analogmed.tables.estimates import changed_chip, drop_word
 from analogmed.tables.table import records
 
 _WIDTH = 80
@@ -111,9 +111,8 @@ class Robustness:
         """Yield a sentence on the arguments of the chip that are not those of its preset."""
         hardware = dict(self.settings.get("hardware") or {})
         hardware.pop("preset", None)
-        if hardware:
-            changes = ", ".join(f"{name} {value}" for name, value in hardware.items())
-            yield f"{capitalised(CHANGED_CHIP)}: {changes}."
+        if changed := changed_chip(hardware):
+            yield f"{capitalised(changed)}."
 
     @property
     def _has_month(self) -> bool:

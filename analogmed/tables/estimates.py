@@ -4,7 +4,7 @@ Another estimate is one more line of ``ESTIMATES``: it is then computed with its
 to ``summary.csv``, read again, and shown where it has a head.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -195,6 +195,17 @@ ESTIMATES = (
     ),
 )
 """All estimates, in the order of the columns of ``summary.csv``."""
+
+
+def changed_chip(changes: Mapping[str, object]) -> str:
+    """Return the note on a chip that differs from its preset; empty without changes.
+
+    Example:
+        >>> changed_chip({"dac_steps": 62}), changed_chip({})
+        ('the chips differ from their preset: dac_steps 62', '')
+    """
+    listed = ", ".join(f"{name} {value}" for name, value in changes.items())
+    return f"{CHANGED_CHIP}: {listed}" if listed else ""
 
 
 def drop_word(metric: str, lower_is_better: bool | None = None) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.analog.description.hardware import Hardware
 from analogmed.data import Task
 from analogmed.evaluation.costs import cost_of
 from analogmed.evaluation.examples import FOLDER as EXAMPLES
@@ -44,7 +43,7 @@ from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import chance_of, is_lower_better
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_drops
-from analogmed.tables.estimates import CHANGED_CHIP, KEPT_START, metrics_of, of_metric
+from analogmed.tables.estimates import KEPT_START, changed_chip, metrics_of, of_metric
 from analogmed.tables.results import COLUMNS, RESULTS
 from analogmed.tables.robustness import (
     CHIP_LOSSES,
@@ -132,7 +131,7 @@ class Results(Rendered):
         """Return all metrics on the chip, their drops, and the cost of each model and training."""
         robustness = summarise(self.table, metrics=self.metrics, **self._bootstrap)
         networks = zip(robustness["model"], robustness["training"], strict=True)
-        changed = _changed_chip(self.experiment.hardware)
+        changed = changed_chip(self.experiment.hardware.changes)
         robustness["note"] = [
             "; ".join(
                 filter(None, (note, KEPT_START if network in self.kept_starts else "", changed))
@@ -365,9 +364,3 @@ def _digital_scores(plan: Plan, task: Task) -> Rounds[None]:
     results = yield units
     for checkpoint, unit in zip(known, units, strict=True):
         warn_on_unexpected_score(results[unit.key].table, checkpoint, task)
-
-
-def _changed_chip(hardware: Hardware) -> str:
-    """Return a note on the arguments that differ from those of the preset; empty without any."""
-    changes = ", ".join(f"{name} {value}" for name, value in hardware.changes.items())
-    return f"{CHANGED_CHIP}: {changes}" if changes else ""
